@@ -1,0 +1,357 @@
+"""One HTTP/1 connection as a state machine (RFC 9112); implements :class:`gunicorn.http.connection.Connection`.
+
+The receiving half is always in one of these states, each a method that :attr:`_read` points to:
+
+    _read_head ──► _read_body ──► _read_nothing ──► _read_head …      (and _read_nothing after an error or the end)
+
+The sending half is a framing: what the head promised about the body, and so what ``Data`` turns into.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from gunicorn.http.errors import (
+    InvalidFraming,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
+from gunicorn.http.events import REASONS, Data, Disconnected, InEvent, Informational, OutEvent, Request, ResponseHead
+from gunicorn.http.h1.body import BodyReader, ChunkedBody, SizedBody
+from gunicorn.http.h1.head import HeadReader
+from gunicorn.http.h1.response import (
+    CLOSE,
+    DATE,
+    LENGTH,
+    PLAIN,
+    SERVER,
+    Preamble,
+    field_line,
+    informational,
+    status_line,
+)
+
+BARE_LF: Final = re.compile(rb"(?<!\r)\n")
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+# The framings of a response.
+NOT_STARTED: Final = 0
+SIZED: Final = 1  # Content-Length
+CHUNKED: Final = 2
+UNTIL_CLOSE: Final = 3  # HTTP/1.0 without a length
+BODILESS: Final = 4  # HEAD, 204, 304: what the application sends as body is dropped
+ENDED: Final = 5
+
+
+class H1Connection:
+    """An HTTP/1.0 or HTTP/1.1 server connection without I/O.
+
+    *secure* says whether it runs under TLS, *trusted* whether the peer is a proxy that may speak for its clients.
+    """
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_draining",
+        "_eof",
+        "_framing",
+        "_left",
+        "_out",
+        "_preamble",
+        "_read",
+        "_reader",
+        "_scanned",
+        "_secure",
+        "_trusted",
+        "_wants_continue",
+        "closing",
+        "request",
+        "served",
+    )
+
+    def __init__(self, reader: HeadReader, preamble: Preamble, secure: bool = False, trusted: bool = False) -> None:
+        self._reader = reader
+        self._preamble = preamble
+        self._secure = secure
+        self._trusted = trusted
+        self._buffer = bytearray()
+        self._scanned = 0  # the head's end is not before this offset
+        self._eof = False
+        self._draining = False
+        self._read: Callable[[], InEvent | None] = self._read_head
+        self._body: BodyReader | None = None
+        self._wants_continue = False
+        self._framing = NOT_STARTED
+        self._left = 0  # bytes that a SIZED response still owes
+        self._out: list[bytes] = []
+        self.request: Request | None = None  # the one that is being received or answered
+        self.served = 0  # requests that were read
+        self.closing = False
+
+    # ---------------------------------------------------------------- receiving
+
+    def receive_data(self, data: bytes) -> None:
+        self._buffer += data
+
+    def receive_eof(self) -> None:
+        self._eof = True
+        if self.request is None and not self._buffer:
+            self.closing = True
+
+    def next_event(self) -> InEvent | None:
+        return self._read()
+
+    @property
+    def idle(self) -> bool:
+        return self.request is None and not self._buffer
+
+    @property
+    def framing_started(self) -> bool:
+        """Whether a response head was sent for the request at hand."""
+        return self._framing != NOT_STARTED
+
+    def deadline(self) -> float | None:
+        policy = self._reader.policy
+        if self.request is None:
+            if self._buffer or not self.served:
+                return policy.head_timeout or None
+            return policy.keepalive
+        if self._body is not None and not self._body.done:
+            return policy.body_timeout or None
+        return None
+
+    def drain(self) -> None:
+        self._draining = True
+        if self.idle:
+            self.closing = True
+
+    def _read_head(self) -> Request | None:
+        buffer = self._buffer
+        end = buffer.find(b"\r\n\r\n", self._scanned)
+        if end < 4:
+            if end < 0 and not buffer.startswith(b"\r\n"):
+                self._check_unfinished_head()
+                return None
+            # RFC 9112 section 2.2: one empty line before the request line is forgiven.
+            del buffer[:2]
+            self._scanned = 0
+            if buffer.startswith(b"\r\n"):
+                raise InvalidFraming("empty lines stand where a request line belongs", "RFC 9112 section 2.2")
+            return self._read_head() if buffer else None
+        head = bytes(buffer[:end])
+        if head.startswith(b"\r\n"):
+            head = head[2:]
+        if len(buffer) == end + 4:
+            buffer.clear()
+        else:
+            del buffer[: end + 4]
+        self._scanned = 0
+        request = self._reader.read(head, self._secure, self._trusted)
+        self.served += 1
+        self.request = request
+        if request.end_stream:
+            self._body = None
+            self._read = self._read_nothing
+        else:
+            length = request.content_length
+            self._body = ChunkedBody(self._reader.table) if length is None else SizedBody(length)
+            self._wants_continue = request.expects_continue and not buffer
+            self._read = self._read_body
+        return request
+
+    def _check_unfinished_head(self) -> None:
+        buffer, reader = self._buffer, self._reader
+        size = len(buffer)
+        if size > reader.longest_line and buffer.find(b"\r\n", 0, reader.longest_line + 2) < 0:
+            raise LimitRequestLine(f"the request line is over the limit of {reader.longest_line} bytes")
+        if size > reader.longest_head:
+            raise LimitRequestHeaders(f"the request's head is over the limit of {reader.longest_head} bytes")
+        if BARE_LF.search(buffer, self._scanned):
+            raise InvalidFraming("a line ends with a bare LF", "RFC 9112 section 2.2")
+        self._scanned = max(0, size - 3)
+        if self._eof:
+            self.closing = True
+
+    def _read_body(self) -> Data | Disconnected | None:
+        body = self._body
+        assert body is not None
+        if self._wants_continue and not self._buffer:
+            # The application is about to read: now the peer may send (RFC 9110 section 10.1.1).
+            self._wants_continue = False
+            if self._framing == NOT_STARTED:
+                self._out.append(CONTINUE)
+        data = body.read(self._buffer)
+        if body.done:
+            self._read = self._read_nothing
+            if self._framing == ENDED:
+                self._begin_next()
+            return Data(data, True)
+        if data:
+            return Data(data)
+        if self._eof:
+            self.closing = True
+            self._read = self._read_nothing
+            return Disconnected()
+        return None
+
+    def _read_nothing(self) -> None:
+        return None
+
+    # ---------------------------------------------------------------- sending
+
+    def send(self, event: OutEvent) -> None:
+        kind = type(event)
+        if kind is ResponseHead:
+            self._send_head(event)  # type: ignore[arg-type]
+        elif kind is Data:
+            self._send_data(event.data, event.end_stream)  # type: ignore[union-attr]
+        else:
+            self._send_informational(event)  # type: ignore[arg-type]
+
+    def data_to_send(self) -> bytes:
+        out = self._out
+        if not out:
+            return b""
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        return data
+
+    def _send_informational(self, event: Informational) -> None:
+        request = self.request
+        if request is None or self._framing != NOT_STARTED:
+            raise LocalProtocolError("an interim response goes before the final one")
+        if request.version >= (1, 1):  # RFC 9110 section 15.2: never to HTTP/1.0
+            self._out.append(informational(event.status, event.headers))
+
+    def _send_head(self, event: ResponseHead) -> None:
+        request = self.request
+        if request is None or self._framing != NOT_STARTED:
+            raise LocalProtocolError("a request gets exactly one response")
+        status, body, end = event.status, event.body, event.end_stream
+        if status < 200:
+            raise LocalProtocolError(f"status {status} is no final response")
+        out = [status_line(status, event.reason), self._preamble.both]
+        length = -1
+        close = not request.keep_alive or self._draining or self._eof
+        for header in event.headers:
+            line, kind, number = field_line(header)
+            if kind == PLAIN:
+                out.append(line)
+            elif kind == LENGTH:
+                if length not in (-1, number):
+                    raise LocalProtocolError(f"Content-Length stands twice, with {length} and {number}")
+                length = number
+            elif kind == CLOSE:
+                close = True
+            elif kind in (DATE, SERVER):
+                out.append(line)
+                # The application's own line stands for ours; both can come.
+                ours = self._preamble.date if kind == DATE else self._preamble.server
+                out[1] = out[1].replace(ours, b"")
+        if self._body is not None and not self._body.done:
+            # Answered before the body was read: what still comes cannot be told from a next request.
+            close = True
+        version_1_1 = request.target.version[1] >= 1
+        bodiless = request.target.method == "HEAD" or status in (204, 304)
+        framing = SIZED
+        if bodiless:
+            framing = BODILESS
+            if status == 204:
+                length = -1
+            elif length < 0 and end and status == 200:
+                length = len(body)
+        elif length < 0:
+            if end:
+                length = len(body)
+            elif version_1_1:
+                framing = CHUNKED
+            else:
+                framing, close = UNTIL_CLOSE, True
+        elif len(body) > length or (end and len(body) < length):
+            raise LocalProtocolError(f"Content-Length is {length}, but the body has {len(body)} bytes or more")
+
+        if length >= 0:
+            out.append(b"Content-Length: %d\r\n" % length)
+        elif framing == CHUNKED:
+            out.append(b"Transfer-Encoding: chunked\r\n")
+        if close:
+            self.closing = True
+            out.append(b"Connection: close\r\n\r\n")
+        elif version_1_1:
+            out.append(b"\r\n")
+        else:
+            out.append(b"Connection: keep-alive\r\n\r\n")
+
+        self._out.extend(out)
+        self._framing = framing
+        self._left = length
+        if end and framing == SIZED:
+            if body:
+                self._out.append(body)
+            self._end_response()
+        elif body or end:
+            self._send_data(body, end)
+
+    def _send_data(self, data: bytes, end: bool) -> None:
+        framing = self._framing
+        if framing == SIZED:
+            if len(data) > self._left:
+                self.closing = True
+                raise LocalProtocolError(
+                    f"the body is longer than its Content-Length by {len(data) - self._left} bytes"
+                )
+            self._left -= len(data)
+            if end and self._left:
+                self.closing = True
+                raise LocalProtocolError(f"the body is shorter than its Content-Length by {self._left} bytes")
+            if data:
+                self._out.append(data)
+        elif framing == CHUNKED:
+            if data:
+                self._out += (b"%x\r\n" % len(data), data, b"\r\n0\r\n\r\n" if end else b"\r\n")
+            elif end:
+                self._out.append(b"0\r\n\r\n")
+        elif framing == UNTIL_CLOSE:
+            if data:
+                self._out.append(data)
+        elif framing != BODILESS:
+            raise LocalProtocolError("a body comes after its head, and ends once")
+        if end:
+            self._end_response()
+
+    def _end_response(self) -> None:
+        if self.closing:
+            self._framing = ENDED
+            self._read = self._read_nothing
+        elif self._body is not None and not self._body.done:
+            self._framing = ENDED  # the rest of the request's body is read and dropped first
+        else:
+            self._begin_next()
+
+    def _begin_next(self) -> None:
+        self.request = None
+        self._body = None
+        self._wants_continue = False
+        self._framing = NOT_STARTED
+        self._read = self._read_head
+        if (self._eof and not self._buffer) or self._draining:
+            self.closing = True
+
+    def refuse(self, error: RemoteProtocolError) -> None:
+        """Answer with the error's status, unless a response is under way, and end the connection."""
+        self.closing = True
+        self._read = self._read_nothing
+        if self._framing == NOT_STARTED:
+            self._framing = ENDED
+            body = f"{error.status} {REASONS[error.status]}\n{error}\n".encode("latin-1", "replace")
+            self._out += (
+                status_line(error.status, None),
+                self._preamble.both,
+                b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+                % len(body),
+                body,
+            )
