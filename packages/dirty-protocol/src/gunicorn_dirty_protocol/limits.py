@@ -1,0 +1,34 @@
+"""How much a peer may make us hold: the limits that encoder, decoder and frame decoder take as one parameter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["DEFAULT_LIMITS", "Limits"]
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on one message. The defaults are those of protocol version 1 (depth excepted, which v1 leaves open).
+
+    :ivar max_payload: bytes of a frame's payload
+    :ivar max_length: bytes of one str, bytes or extension value
+    :ivar max_items: items of one list, set or dict
+    :ivar max_depth: lists, dicts and sets inside one another; a payload's outer dict is the first
+    """
+
+    max_payload: int = 64 * MIB
+    max_length: int = 64 * MIB
+    max_items: int = 1024 * 1024
+    max_depth: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("max_payload", "max_length", "max_items", "max_depth"):
+            value = getattr(self, name)
+            if not 0 <= value <= 0xFFFFFFFF:
+                raise ValueError(f"{name} is {value!r}; the wire can express 0 to 4294967295")
+
+
+DEFAULT_LIMITS = Limits()
