@@ -1,0 +1,170 @@
+"""Worker: the life of a worker process, whatever it serves with. Subclasses add ``run``.
+
+The master constructs a worker, gives it its scoreboard slot, forks, and calls ``init_process`` in the child, which
+drops privileges, installs signal handlers, loads the application and calls ``run``. Third parties subclass it
+(COMPAT.md).
+
+What a driver needs of it:
+
+    wakeup_fd      readable when a signal arrived; drain it with ``drain_wakeup()``, then look at ``alive``
+    parent_fd      readable (end of file) when the master is gone: stop at once
+    notify()       the heartbeat; call it at least every ``timeout`` seconds
+    alive          False when the worker shall drain and return from ``run``
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, ClassVar
+
+from gunicorn import util
+from gunicorn.supervision.scoreboard import HEARTBEAT, SLOT_SIZE, ScoreboardSlot, WorkerState
+
+
+class Worker:
+    """A worker process; before the fork, the master's idea of it."""
+
+    SIGNALS: ClassVar[list[signal.Signals]] = [
+        signal.SIGABRT,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGWINCH,
+        signal.SIGCHLD,
+    ]
+
+    pid: int = 0  # 0 until it is forked
+
+    def __init__(self, age: int, ppid: int, sockets: list[Any], app: Any, timeout: float, cfg: Any, log: Any) -> None:
+        """
+        :param age: serial number of the worker in its master, from 1.
+        :param ppid: process id of the master. :param sockets: the listening sockets.
+        :param timeout: seconds within which ``notify`` must be called; half of the setting. 0 for never.
+        """
+        self.age = age
+        self.ppid = ppid
+        self.sockets = sockets
+        self.app = app
+        self.timeout = timeout
+        self.cfg = cfg
+        self.log = log
+
+        self.booted = False  # the application is loaded and run() was reached
+        self.aborted = False  # the master has sent ABRT, for its missing heartbeat
+        self.alive = True  # False: finish and return from run()
+        self.nr = 0  # requests answered, for max_requests
+        self.wsgi: Any = None  # the application
+        self.max_requests = sys.maxsize
+        if cfg.max_requests > 0:
+            self.max_requests = cfg.max_requests + random.randint(0, cfg.max_requests_jitter)  # noqa: S311
+
+        # The master replaces the slot by one of its scoreboard; this private one serves a worker without a master.
+        self.scoreboard = ScoreboardSlot(-1, memoryview(bytearray(SLOT_SIZE)))
+        self.parent_fd = -1  # read end of a pipe whose write end only the master holds; -1 without a master
+        self.wakeup_fd = -1  # read end of the signals' wake-up pipe, once init_process has made it
+        self._wakeup_write_fd = -1
+
+    def __str__(self) -> str:
+        return f"<Worker {self.pid}>"
+
+    # Life ----------------------------------------------------------------------------------------------------------
+
+    def init_process(self) -> None:
+        """Everything from the fork to the end of ``run``; subclasses extend it and call this last.
+
+        The random generator needs no seed here: Python seeds it anew in every forked child.
+        """
+        for name, value in self.cfg.env.items():
+            os.environ[name] = value
+        util.set_owner_process(self.cfg.uid, self.cfg.gid, initgroups=self.cfg.initgroups)
+        self._open_wakeup()
+        self.log.close_on_exec()
+        self.init_signals()
+        self.load_wsgi()
+        self.cfg.post_worker_init(self)
+        self.booted = True
+        self.notify()
+        self.scoreboard.state = WorkerState.IDLE
+        self.run()
+
+    def load_wsgi(self) -> None:
+        """Load the application into ``self.wsgi``; its exceptions end the worker."""
+        self.wsgi = self.app.wsgi()
+
+    def run(self) -> None:
+        """Serve until ``alive`` is False."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it serves: it has no run()")
+
+    def notify(self) -> None:
+        """Give a sign of life to the master."""
+        self.scoreboard.d[HEARTBEAT] = time.monotonic()
+
+    def is_parent_alive(self) -> bool:
+        """Whether the master still is this process's parent."""
+        return os.getppid() == self.ppid
+
+    # Signals -------------------------------------------------------------------------------------------------------
+
+    def init_signals(self) -> None:
+        """Install the handlers; system calls that a signal interrupts are resumed."""
+        for signum in self.SIGNALS:
+            signal.signal(signum, signal.SIG_DFL)
+        handlers: dict[signal.Signals, Callable[[int, FrameType | None], Any]] = {
+            signal.SIGQUIT: self.handle_quit,
+            signal.SIGTERM: self.handle_exit,
+            signal.SIGINT: self.handle_quit,
+            signal.SIGWINCH: self.handle_winch,
+            signal.SIGUSR1: self.handle_usr1,
+            signal.SIGABRT: self.handle_abort,
+        }
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+            signal.siginterrupt(signum, False)
+        if self._wakeup_write_fd >= 0:
+            signal.set_wakeup_fd(self._wakeup_write_fd, warn_on_full_buffer=False)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """TERM: finish what runs, then end."""
+        self.alive = False
+        self.scoreboard.state = WorkerState.DRAINING
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """INT or QUIT: end now, by SystemExit out of whatever runs."""
+        self.alive = False
+        self.cfg.worker_int(self)
+        sys.exit(0)
+
+    def handle_abort(self, sig: int, frame: FrameType | None) -> None:
+        """ABRT: the master misses the heartbeat; end now, with status 1."""
+        self.alive = False
+        self.cfg.worker_abort(self)
+        sys.exit(1)
+
+    def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
+        """USR1: open the log files again, since they were rotated."""
+        self.log.reopen_files()
+
+    def handle_winch(self, sig: int, frame: FrameType | None) -> None:
+        """WINCH: a terminal changed its size; nothing to do for a worker."""
+        self.log.debug("worker: SIGWINCH ignored.")
+
+    def _open_wakeup(self) -> None:
+        """The pipe that makes a signal wake the driver's poll; a third party's ``init_signals`` may leave it unused."""
+        self.wakeup_fd, self._wakeup_write_fd = os.pipe()
+        os.set_blocking(self.wakeup_fd, False)
+        os.set_blocking(self._wakeup_write_fd, False)
+
+    def drain_wakeup(self) -> None:
+        """Read what signals have written to the wake-up pipe; never blocks."""
+        try:
+            while len(os.read(self.wakeup_fd, 4096)) == 4096:
+                pass
+        except BlockingIOError:
+            pass
