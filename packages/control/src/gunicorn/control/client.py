@@ -155,8 +155,9 @@ def _left(deadline: float | None) -> float | None:
 
 def _is_closed(sock: socket.socket) -> bool:
     """Whether the server has closed an idle connection (anything readable on one ends its use)."""
+    sock.setblocking(False)
     try:
-        sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        sock.recv(1, socket.MSG_PEEK)
     except BlockingIOError:
         return False
     except OSError:
