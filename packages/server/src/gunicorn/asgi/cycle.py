@@ -1,0 +1,149 @@
+"""One HTTP request and its response as ASGI messages: a pure state machine, which the asyncio driver gives a voice.
+
+The response goes through these states; ``FAILED`` is reached when a message could not be put on the wire:
+
+    EXPECTED ── http.response.start ──► STARTED ── http.response.body ──► STREAMING ──► COMPLETE
+
+``http.response.start`` is held back until the first body message (ASGI: the server must not send before it): head and
+body leave in one write, the length of a body in one message is known, and an application that fails in between can
+still be answered with 500.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+from gunicorn.http.errors import LocalProtocolError
+from gunicorn.http.events import Data, Header, Informational, OutEvent, Request, ResponseHead
+
+EXPECTED: Final = 0
+STARTED: Final = 1
+STREAMING: Final = 2
+COMPLETE: Final = 3
+FAILED: Final = 4
+
+_STATE_NAMES: Final = ("expected", "started", "streaming", "complete", "failed")
+
+Message = MutableMapping[str, Any]
+
+
+class ClientDisconnected(OSError):
+    """The client is gone, so nothing can be sent any more; raised by ``send()`` (ASGI HTTP 2.4)."""
+
+
+class HTTPCycle:
+    """What the application receives for one request, and what it sends."""
+
+    __slots__ = ("_awaits_body", "_parts", "disconnected", "headers", "request", "sent", "state", "status")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.state = EXPECTED
+        self.status = 0  # of the response, once it was started
+        self.headers: tuple[Header, ...] = ()  # of the response
+        self.sent = 0  # bytes of body that the application gave
+        self.disconnected = False  # the client will send no more, and may be gone
+        self._parts: list[Data] = [_NO_BODY] if request.end_stream else []  # received, not yet given to the application
+        self._awaits_body = True  # the application has not been given the end of the request's body
+
+    # ---------------------------------------------------------------- receive
+
+    @property
+    def wants_body(self) -> bool:
+        """Whether the application's next message is a part of the body that has not been read yet."""
+        return self._awaits_body and not self._parts
+
+    def feed(self, part: Data) -> None:
+        """Take a part of the request's body."""
+        self._parts.append(part)
+
+    def next_message(self) -> dict[str, Any] | None:
+        """What ``receive()`` answers now, or None: it has to wait for the body or for the client to go."""
+        if self._parts:
+            part = self._parts.pop(0)
+            if part.end_stream:
+                self._awaits_body = False
+            return {"type": "http.request", "body": part.data, "more_body": not part.end_stream}
+        if self.disconnected or self.state >= COMPLETE:
+            return {"type": "http.disconnect"}
+        return None
+
+    # ---------------------------------------------------------------- send
+
+    def event_for(self, message: Message) -> OutEvent | None:
+        """The event that *message* asks for, or None when nothing is to be sent yet.
+
+        Raises :class:`LocalProtocolError` for a message out of order or of a type that no HTTP response has.
+        """
+        kind = message["type"]
+        state = self.state
+        if kind == "http.response.body":
+            body = message.get("body", b"")
+            end = not message.get("more_body", False)
+            event: OutEvent
+            if state == STARTED:
+                event = ResponseHead(self.status, self.headers, body, end)
+            elif state == STREAMING:
+                event = Data(body, end)
+            else:
+                raise self._out_of_order(kind)
+            self.sent += len(body)
+            self.state = COMPLETE if end else STREAMING
+            return event
+        if kind == "http.response.start":
+            if state != EXPECTED:
+                raise self._out_of_order(kind)
+            self.status = message["status"]
+            self.headers = tuple(message.get("headers") or ())
+            self.state = STARTED
+            return None
+        return self._interim_event(kind, message)
+
+    def rejected(self, head_sent: bool) -> None:
+        """The last event could not be put on the wire. *head_sent* says whether the response's head is already there.
+
+        Where it is not, the application may start another response; where it is, this one is beyond repair.
+        """
+        self.state = FAILED if head_sent else EXPECTED
+
+    def plain_headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The response's headers with every pair a tuple of bytes, for applications that give lists or bytearrays."""
+        try:
+            self.headers = tuple((bytes(name), bytes(value)) for name, value in self.headers)  # type: ignore[arg-type]
+        except (TypeError, ValueError) as error:
+            raise LocalProtocolError(
+                f"the headers of http.response.start are not pairs of byte strings: {self.headers!r}"
+            ) from error
+        return self.headers
+
+    def _interim_event(self, kind: str, message: Message) -> Informational:
+        if kind == "http.response.early_hint":
+            status, headers = 103, [(b"link", bytes(link)) for link in message.get("links", ())]
+        elif kind == "http.response.informational":
+            status = message["status"]
+            headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
+            if not 102 <= status <= 199:
+                raise LocalProtocolError(f"status {status} of http.response.informational is not from 102 to 199")
+        else:
+            raise LocalProtocolError(f"message type {kind!r} is none that an HTTP response has")
+        if self.state != EXPECTED:
+            raise self._out_of_order(kind)
+        return Informational(status, headers)
+
+    def _out_of_order(self, kind: str) -> LocalProtocolError:
+        request = self.request
+        reasons = {
+            EXPECTED: "http.response.start has to come first",
+            STARTED: "the response was already started",
+            STREAMING: "the response was already started",
+            COMPLETE: "the response is already complete",
+            FAILED: "the response failed before, and its connection closes",
+        }
+        return LocalProtocolError(f"{kind} for {request.method} {request.uri}: {reasons[self.state]}")
+
+    def __repr__(self) -> str:
+        return f"<HTTPCycle {self.request.method} {self.request.uri} {_STATE_NAMES[self.state]}>"
+
+
+_NO_BODY: Final = Data(b"", True)

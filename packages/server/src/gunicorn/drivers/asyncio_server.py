@@ -1,0 +1,275 @@
+"""Accepts connections on an event loop and keeps count of them; the ``asgi`` worker makes one :class:`Server`.
+
+Everything that depends on time hangs on one timer that ticks every ``TICK`` seconds for all connections: the heartbeat,
+the Date line, the deadlines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import errno
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Final
+
+from gunicorn.asgi.scope import Address, own_address, peer_address
+from gunicorn.drivers.asyncio import Exchange, HTTPProtocol
+from gunicorn.http.h1.head import HeadReader
+from gunicorn.http.h1.response import Preamble
+from gunicorn.http.policy import Policy
+from gunicorn.supervision.scoreboard import (
+    BUSY_SINCE,
+    CONNECTIONS,
+    ERRORS,
+    REQUESTS,
+    SLOT_SIZE,
+    STATE,
+    ScoreboardSlot,
+    WorkerState,
+)
+
+TICK: Final = 0.5  # seconds
+ACCEPTS: Final = 16  # connections taken at once; the rest is left to the other workers, and to the next turn
+OUT_OF_RESOURCES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+IDLE: Final = int(WorkerState.IDLE)
+BUSY: Final = int(WorkerState.BUSY)
+
+ASGIApp = Callable[[dict[str, Any], Callable[..., Any], Callable[..., Any]], Awaitable[None]]
+
+
+@dataclass
+class Options:
+    """What a server is told by its worker. Times are seconds."""
+
+    policy: Policy
+    server_software: str = "gunicorn"
+    root_path: str = ""
+    most_connections: int = 1000
+    disconnect_grace: float = 3.0
+    """From ``http.disconnect`` to the cancellation of the application."""
+    max_requests: int = 0
+    """After so many ``on_limit`` is called, once; 0 for never."""
+    ssl: Any = None
+    """An :class:`ssl.SSLContext`, or None."""
+    slot: ScoreboardSlot = field(default_factory=lambda: ScoreboardSlot(-1, memoryview(bytearray(SLOT_SIZE))))
+    on_begin: Callable[[Exchange], None] | None = None
+    """Called before the application (the hook ``pre_request``)."""
+    on_end: Callable[[Exchange], None] | None = None
+    """Called after the application (the access log, the hook ``post_request``)."""
+    on_tick: Callable[[], None] = lambda: None
+    on_limit: Callable[[], None] = lambda: None
+
+
+class Server:
+    """Serves *app* on the listeners given to :meth:`start`. Used on the thread of *loop* only.
+
+    ``state`` is the lifespan's. ``running`` are the requests whose application has not returned, ``connections`` the
+    clients.
+    """
+
+    def __init__(
+        self, app: ASGIApp, loop: asyncio.AbstractEventLoop, log: Any, options: Options, state: dict[str, Any]
+    ) -> None:
+        self.app = app
+        self.loop = loop
+        self.log = log
+        self.state = state
+        self.policy = options.policy
+        self.root_path = options.root_path
+        self.secure = options.ssl is not None
+        self.reader = HeadReader(options.policy)
+        self.preamble = Preamble(options.server_software, time.time())
+        self.context = contextvars.copy_context()  # for what is not called on behalf of a request
+        self.connections: set[HTTPProtocol] = set()
+        self.running: set[Exchange] = set()
+        self.requests = 0
+        self.draining = False
+        self._options = options
+        self._most_requests = options.max_requests or 1 << 62
+        self._on_begin = options.on_begin
+        self._on_end = options.on_end
+        self._slot = options.slot
+        self._q = options.slot.q
+        self._d = options.slot.d
+        self._text = options.slot.text
+        self._listeners: dict[socket.socket, Address | None] = {}
+        self._listening = False
+        self._greeting: set[asyncio.Task[Any]] = set()  # connections that become transports
+        self._timer: asyncio.TimerHandle | None = None
+        self._quiet: asyncio.Event | None = None  # set when the last connection and the last request have ended
+
+    # ---------------------------------------------------------------- life
+
+    def start(self, listeners: Iterable[socket.socket]) -> None:
+        """Begin to accept. *listeners* stay the caller's, who closes them."""
+        for listener in listeners:
+            listener.setblocking(False)
+            name = listener.getsockname()
+            # Bound to all addresses, the one that the client meant is only known of the connection.
+            wild = isinstance(name, tuple) and name[0] in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+            self._listeners[listener] = None if wild else own_address(name)
+        self._listen()
+        self._tick()
+
+    async def drain(self, timeout: float) -> None:
+        """Stop accepting, close idle connections, and wait up to *timeout* seconds for the requests in flight."""
+        self.draining = True
+        self._listen()
+        self._q[STATE] = int(WorkerState.DRAINING)
+        await asyncio.sleep(0)  # what the clients have sent already is read, and answered
+        for protocol in list(self.connections):
+            protocol.conn.drain()
+            protocol.close_if_idle()
+        if self.connections or self.running or self._greeting:
+            self._quiet = asyncio.Event()
+            try:
+                await asyncio.wait_for(self._quiet.wait(), timeout)
+            except asyncio.TimeoutError:
+                self.log.warning(
+                    "%d requests did not end within the graceful timeout of %g seconds", len(self.running), timeout
+                )
+
+    async def stop(self) -> None:
+        """End everything at once: requests are cancelled, connections reset."""
+        self.draining = True
+        self._listen()
+        if self._timer is not None:
+            self._timer.cancel()
+        for protocol in list(self.connections):
+            protocol.transport.abort()
+        tasks = [exchange.task for exchange in self.running] + list(self._greeting)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+        await asyncio.sleep(0)  # transports say connection_lost in the loop's next turn
+
+    # ---------------------------------------------------------------- accepting
+
+    def _listen(self) -> None:
+        """Accept, or pause, as the number of connections allows."""
+        wanted = not self.draining and len(self.connections) + len(self._greeting) < self._options.most_connections
+        if wanted != self._listening:
+            self._listening = wanted
+            for listener in self._listeners:
+                if wanted:
+                    self.loop.add_reader(listener, self._accept, listener)
+                else:
+                    self.loop.remove_reader(listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTS):
+            if not self._listening:
+                return
+            try:
+                sock, name = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in OUT_OF_RESOURCES:
+                    raise
+                # The client waits in the backlog until the next tick; polling for it would only spin.
+                self.log.error("Cannot accept connections for now: %s", error)
+                self._listening = False
+                for each in self._listeners:
+                    self.loop.remove_reader(each)
+                return
+            sock.setblocking(False)
+            self._greet(sock, peer_address(name), self._listeners[listener])
+            self._listen()
+
+    def _greet(self, sock: socket.socket, client: Address | None, own: Address | None) -> None:
+        if own is None:
+            own = own_address(sock.getsockname())
+        opening = self.loop.connect_accepted_socket(
+            lambda: HTTPProtocol(self, client, own), sock, ssl=self._options.ssl
+        )
+        task = self.loop.create_task(opening)
+        self._greeting.add(task)
+        task.add_done_callback(self._greeted)
+
+    def _greeted(self, task: asyncio.Task[Any]) -> None:
+        self._greeting.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.log.debug("A connection could not be opened: %s", task.exception())
+        self._listen()
+        self._check_quiet()
+
+    # ---------------------------------------------------------------- called by protocols and exchanges
+
+    def opened(self, protocol: HTTPProtocol) -> None:
+        self.connections.add(protocol)
+        self._q[CONNECTIONS] = len(self.connections)
+        if self.draining:
+            protocol.conn.drain()
+
+    def closed(self, protocol: HTTPProtocol) -> None:
+        self.connections.discard(protocol)
+        self._q[CONNECTIONS] = len(self.connections)
+        if not self._listening:
+            self._listen()
+        self._check_quiet()
+
+    def begun(self, exchange: Exchange) -> None:
+        running = self.running
+        if not running:
+            self._d[BUSY_SINCE] = exchange.started
+            self._q[STATE] = BUSY
+        running.add(exchange)
+        self._text[:] = exchange.request.target.label
+        if self._on_begin is not None:
+            self._on_begin(exchange)
+
+    def ended(self, exchange: Exchange) -> None:
+        running = self.running
+        running.discard(exchange)
+        self.requests = self._q[REQUESTS] = self.requests + 1
+        if not running:
+            self._d[BUSY_SINCE] = 0.0
+            if not self.draining:
+                self._q[STATE] = IDLE
+        if self._on_end is not None:
+            self._on_end(exchange)
+        if self.requests >= self._most_requests:
+            self._most_requests = 1 << 62
+            self._options.on_limit()
+        if self._quiet is not None:
+            self._check_quiet()
+
+    def failed(self) -> None:
+        self._q[ERRORS] += 1
+
+    def watch_gone(self, exchange: Exchange) -> None:
+        """The client of *exchange* is gone, or sends no more: cancel the application after the grace period."""
+        if exchange.grace is None and exchange in self.running:
+            exchange.grace = self.loop.call_later(
+                self._options.disconnect_grace, self._grace_over, exchange, exchange.sent
+            )
+
+    def _grace_over(self, exchange: Exchange, sent: int) -> None:
+        protocol = exchange.protocol
+        exchange.grace = None
+        if not protocol.lost and exchange.sent > sent:
+            # The client has only closed its own side: it still takes what is sent.
+            self.watch_gone(exchange)
+            return
+        exchange.task.cancel()
+
+    # ---------------------------------------------------------------- time
+
+    def _tick(self) -> None:
+        self._timer = self.loop.call_later(TICK, self._tick)
+        self._options.on_tick()
+        self.preamble.renew(time.time())
+        now = monotonic()
+        for protocol in list(self.connections):
+            protocol.check_deadline(now)
+        self._listen()
+
+    def _check_quiet(self) -> None:
+        if self._quiet is not None and not (self.connections or self.running or self._greeting):
+            self._quiet.set()

@@ -1,0 +1,174 @@
+"""The ``asgi`` worker: serves an ASGI application on an event loop in the main thread (uvloop where installed).
+
+The heartbeat is the loop's own: an application that blocks the loop for longer than ``timeout`` seconds stops it, and
+the master replaces the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+from gunicorn import SERVER_SOFTWARE
+from gunicorn.asgi.access import ResponseRecord, environ_of
+from gunicorn.drivers.asyncio import Exchange
+from gunicorn.drivers.asyncio_lifespan import LifespanRunner
+from gunicorn.drivers.asyncio_server import Options, Server
+from gunicorn.http.policy import Policy
+from gunicorn.workers.base import Worker
+
+WORKER_BOOT_ERROR = 3  # gunicorn.arbiter.Arbiter.WORKER_BOOT_ERROR: the master gives up when workers end with it
+
+
+class ASGIWorker(Worker):
+    """Serves ASGI 3.0 over HTTP with the lifespan protocol."""
+
+    _wake: Callable[[], None] | None = None  # makes the loop look at ``alive``; may be called by a signal handler
+
+    def run(self) -> None:
+        if not callable(self.wsgi):
+            raise TypeError(f"the application {self.wsgi!r} is not callable, so it is no ASGI application")
+        loop = new_event_loop(self.cfg.asgi_loop)
+        asyncio.set_event_loop(loop)
+        try:
+            status = loop.run_until_complete(self._serve(loop))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            self._wake = None
+            asyncio.set_event_loop(None)
+            loop.close()
+        if status:
+            sys.exit(status)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self._wake is not None:
+            self._wake()
+
+    # ---------------------------------------------------------------- on the loop
+
+    async def _serve(self, loop: asyncio.AbstractEventLoop) -> int:
+        """From startup to shutdown; returns the process's exit status."""
+        over = asyncio.Event()
+        self._wake = lambda: loop.call_soon_threadsafe(over.set)
+        if self.parent_fd >= 0:
+            loop.add_reader(self.parent_fd, self._orphaned, loop, over)
+        heartbeat = loop.create_task(self._beat(over))
+        lifespan = LifespanRunner(self.wsgi, self.cfg.asgi_lifespan, self.log)
+        try:
+            starting = loop.create_task(lifespan.startup())
+            stopped = loop.create_task(over.wait())
+            await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if not starting.done():  # asked to end before the application was ready
+                starting.cancel()
+                return 0
+            if not starting.result():
+                return WORKER_BOOT_ERROR
+            await self._serve_until(over, loop, lifespan)
+        finally:
+            heartbeat.cancel()
+            if self.parent_fd >= 0:
+                loop.remove_reader(self.parent_fd)
+        return 0
+
+    async def _serve_until(
+        self, over: asyncio.Event, loop: asyncio.AbstractEventLoop, lifespan: LifespanRunner
+    ) -> None:
+        server = Server(self.wsgi, loop, self.log, self._options(over), lifespan.state)
+        server.start(self.sockets)
+        try:
+            await over.wait()
+            deadline = monotonic() + self.cfg.graceful_timeout
+            await server.drain(self.cfg.graceful_timeout)
+        finally:
+            await server.stop()
+        await lifespan.shutdown(max(deadline - monotonic(), 1.0))
+
+    async def _beat(self, over: asyncio.Event) -> None:
+        """The heartbeat, from the loop: the application's blocking it shows."""
+        while True:
+            self.notify()
+            if not self.alive or (self.parent_fd < 0 and self.ppid and not self.is_parent_alive()):
+                over.set()
+            await asyncio.sleep(0.5)
+
+    def _orphaned(self, loop: asyncio.AbstractEventLoop, over: asyncio.Event) -> None:
+        """The master's end of the pipe is closed: nobody would restart, or stop, this worker any more."""
+        loop.remove_reader(self.parent_fd)
+        self.log.warning("The master has gone; the worker ends.")
+        self.alive = False
+        over.set()
+
+    # ---------------------------------------------------------------- what the server is told
+
+    def _options(self, over: asyncio.Event) -> Options:
+        cfg = self.cfg
+        self._pre_request = own_hook(cfg, "pre_request")
+        self._post_request = own_hook(cfg, "post_request")
+        self._access = self.log.access if self.log.access_log_enabled else None
+
+        def limit_reached() -> None:
+            self.log.info("Autorestarting worker after %d requests.", self.max_requests)
+            self.alive = False
+            over.set()
+
+        return Options(
+            policy=Policy.from_config(cfg),
+            server_software=SERVER_SOFTWARE,
+            root_path=cfg.root_path,
+            most_connections=cfg.worker_connections,
+            disconnect_grace=cfg.asgi_disconnect_grace_period,
+            max_requests=self.max_requests if self.max_requests < sys.maxsize else 0,
+            slot=self.scoreboard,
+            on_begin=self._before if self._pre_request else None,
+            on_end=self._after if self._post_request or self._access else None,
+            on_limit=limit_reached,
+        )
+
+    def _before(self, exchange: Exchange) -> None:
+        self._pre_request(self, exchange.request)
+
+    def _after(self, exchange: Exchange) -> None:
+        """The access log's line and the hook ``post_request``; what they raise is logged and harms no client."""
+        request = exchange.request
+        try:
+            record = ResponseRecord(exchange)
+            environ = environ_of(request, exchange.scope)
+            if self._access:
+                self._access(record, request, environ, timedelta(seconds=monotonic() - exchange.started))
+            if self._post_request:
+                self._post_request(self, request, environ, record)
+        except Exception:
+            self.log.exception("Exception in the access log or post_request hook")
+
+
+def new_event_loop(kind: str) -> asyncio.AbstractEventLoop:
+    """The loop that the setting ``asgi_loop`` asks for: ``asyncio``, ``uvloop``, or ``auto``: uvloop if installed.
+
+    Raises :class:`ImportError` when uvloop is asked for and missing.
+    """
+    if kind != "asyncio":
+        try:
+            import uvloop
+        except ImportError as error:
+            if kind == "uvloop":
+                raise ImportError(
+                    "asgi_loop is 'uvloop', which is not installed: pip install gunicorn-server[uvloop]"
+                ) from error
+        else:
+            loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+            return loop
+    return asyncio.new_event_loop()
+
+
+def own_hook(cfg: Any, name: str) -> Callable[..., Any] | None:
+    """The hook that the user has set; None for the default, which does nothing worth a call per request."""
+    setting = cfg.settings[name]
+    hook: Callable[..., Any] = setting.get()
+    return None if hook is setting.default else hook
