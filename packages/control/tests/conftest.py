@@ -61,10 +61,10 @@ class Introspected:
 
     def scale_workers(self, delta: int) -> dict[str, Any]:
         previous = len(self.pids)
-        if previous + delta < 1:
-            raise ValueError("a server needs a worker")
+        if delta > 1000:
+            raise ValueError("there are slots for 1024 workers")
         self.done.append(("scale", delta))
-        return {"previous": previous, "total": previous + delta}
+        return {"previous": previous, "total": max(1, previous + delta)}
 
     def kill_worker(self, pid: int) -> None:
         if pid not in self.pids:

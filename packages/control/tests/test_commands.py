@@ -61,8 +61,10 @@ def test_worker_commands(host: Any) -> None:
     assert host.introspection.done == [("scale", 2), ("scale", -1), ("kill", 102)]
     with pytest.raises(CommandError, match="no HTTP worker has the pid 1; 'show workers' lists them"):
         run(host, "worker kill 1")
-    with pytest.raises(CommandError, match="a server needs a worker"):
-        run(host, "worker remove 3")
+    reason = "a server keeps at least one worker"
+    assert run(host, "worker remove 3") == {"removed": 2, "previous": 3, "total": 1, "reason": reason}
+    with pytest.raises(CommandError, match="there are slots for 1024 workers"):
+        run(host, "worker add 2000")
 
 
 def test_server_commands(host: Any) -> None:

@@ -144,6 +144,16 @@ def test_an_idle_connection_is_closed_at_last(host: Any, endpoint: Endpoint, cli
     assert client.closed()
 
 
+def test_a_fault_of_ours_costs_the_connection_and_not_the_loop(
+    host: Any, endpoint: Endpoint, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint.dispatcher, "dispatch", None)
+    client.ask("help")
+    assert client.closed()
+    assert host.log.texts("exception") == ["Control: closing a connection after an internal error"]
+    assert endpoint.connections == 0
+
+
 def test_clients_that_vanish(host: Any, endpoint: Endpoint, path: str, connect: Any) -> None:
     watched = host.watched
     big(host)

@@ -90,7 +90,9 @@ def worker_add(introspection: Introspection, n: int) -> Outcome:
 @_command("worker remove", "Stop N HTTP workers, gracefully", Access.WRITE, _COUNT)
 def worker_remove(introspection: Introspection, n: int) -> Outcome:
     result = _scale(introspection, -n)
-    return {"removed": result["previous"] - result["total"], **result}
+    removed = result["previous"] - result["total"]
+    reason = {} if removed == n else {"reason": "a server keeps at least one worker"}
+    return {"removed": removed, **result, **reason}
 
 
 @_command(

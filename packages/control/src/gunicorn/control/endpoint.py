@@ -223,6 +223,10 @@ class Connection:
             return
         except OSError:  # the client is gone
             self.close()
+        except Exception:
+            # A fault of ours. Kept open, the connection would raise it again in every turn.
+            self._host.log.exception("Control: closing a connection after an internal error")
+            self.close()
 
     def _receive(self) -> None:
         if not self._protocol.mid_request:
