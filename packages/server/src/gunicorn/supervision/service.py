@@ -46,10 +46,14 @@ class Introspection(Protocol):
 class ServiceHost(Protocol):
     """What the master offers to a service."""
 
-    cfg: Any
-    log: Any
-    pid: int
-    introspection: Introspection
+    @property
+    def cfg(self) -> Any: ...
+    @property
+    def log(self) -> Any: ...
+    @property
+    def pid(self) -> int: ...
+    @property
+    def introspection(self) -> Introspection: ...
 
     def register(self, fileobj: FileObject, events: int, callback: Callable[[int], None]) -> None:
         """Watch ``fileobj`` in the master's selector; the callback gets the mask of ready ``selectors.EVENT_*``."""

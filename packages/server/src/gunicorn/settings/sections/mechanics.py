@@ -1,5 +1,7 @@
 """Settings of the process: directory, environment, privileges, daemon, pid file."""
 
+import os
+
 from gunicorn import util
 from gunicorn.settings import validators
 from gunicorn.settings.declaration import Declaration
@@ -51,7 +53,7 @@ SETTINGS: tuple[Declaration, ...] = (
         "meta": "USER",
         "validator": "user",
         "default": "the current user",
-        "default_factory": lambda: None,
+        "default_factory": os.geteuid,
         "desc": "The user, by name or number, as whom workers run.",
     },
     {
@@ -61,7 +63,7 @@ SETTINGS: tuple[Declaration, ...] = (
         "meta": "GROUP",
         "validator": "group",
         "default": "the current group",
-        "default_factory": lambda: None,
+        "default_factory": os.getegid,
         "desc": "The group, by name or number, as which workers run.",
     },
     {
