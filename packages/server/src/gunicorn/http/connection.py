@@ -53,5 +53,8 @@ class Connection(Protocol):
     def deadline(self) -> float | None:
         """Seconds the peer may stay in the present state, counted from when it began; None for no limit."""
 
+    def abort(self) -> None:
+        """The response cannot be completed: end the connection, so that the peer sees that a part is missing."""
+
     def drain(self) -> None:
         """Make the request at hand, if any, the last one of the connection."""

@@ -18,10 +18,17 @@ Header = tuple[bytes, bytes] | tuple[str, str]
 """A response header: bytes as ASGI has it, or str (latin-1) as WSGI has it."""
 
 
+LABEL_SIZE: Final = 104
+"""Bytes of :attr:`Target.label`, the text that a worker's scoreboard slot shows while it runs the request."""
+
+
 class Target:
     """A request line's target (RFC 9112 section 3.2), taken apart once and shared by requests that repeat it."""
 
-    __slots__ = ("authority", "method", "path", "path_bytes", "query", "query_string", "raw", "version")
+    __slots__ = (
+        "authority", "environ", "label", "method", "path", "path_bytes", "plain", "query", "query_string", "raw",
+        "version",
+    )  # fmt: skip
 
     def __init__(
         self, method: str, raw: str, path: bytes, path_bytes: bytes, query: bytes, authority: bytes | None, minor: int
@@ -34,6 +41,15 @@ class Target:
         self.query_string = query.decode("latin-1")
         self.authority = authority  # of the absolute form, else None
         self.version = (1, minor)
+        self.plain = minor >= 1 and method != "HEAD"  # nothing about it restricts how the response is framed
+        self.environ = {  # its part of a WSGI environ
+            "REQUEST_METHOD": method,
+            "RAW_URI": raw,
+            "PATH_INFO": path_bytes.decode("latin-1"),
+            "QUERY_STRING": self.query_string,
+            "SERVER_PROTOCOL": "HTTP/1.1" if minor else "HTTP/1.0",
+        }
+        self.label = f"{method} {raw}".encode("latin-1")[:LABEL_SIZE].ljust(LABEL_SIZE, b"\0")
 
 
 class Request:

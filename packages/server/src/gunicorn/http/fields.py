@@ -52,19 +52,28 @@ MOST_KEPT_LINES: Final = 2048  # with the above, at most about 2 MiB per worker
 class Field:
     """One field line, in the shapes its readers want.
 
-    ``pair`` is ASGI's ``(name, value)`` in bytes with the name in lower case, ``key`` and ``text`` are the WSGI
-    environ's key and value, ``kind`` is one of this module's constants, ``parsed`` what its rule read from the value.
+    ``pair`` is ASGI's ``(name, value)`` in bytes with the name in lower case, ``item`` the ``(key, value)`` of a WSGI
+    environ, ``kind`` one of this module's constants, ``parsed`` what the kind's rule read from the value.
     """
 
-    __slots__ = ("key", "kind", "pair", "parsed", "text")
+    __slots__ = ("item", "kind", "pair", "parsed")
 
     def __init__(self, name: bytes, value: bytes, kind: int, parsed: object) -> None:
         self.pair = (name, value)
         self.kind = kind
         self.parsed = parsed
-        self.text = value.decode("latin-1")
         key = name.decode("ascii").upper().replace("-", "_")
-        self.key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = "HTTP_" + key
+        self.item = key, value.decode("latin-1")
+
+    @property
+    def key(self) -> str:
+        return self.item[0]
+
+    @property
+    def text(self) -> str:
+        return self.item[1]
 
     def __repr__(self) -> str:
         return f"Field({self.pair[0]!r}, {self.pair[1]!r})"

@@ -26,12 +26,14 @@ from gunicorn.http.h1.head import HeadReader
 from gunicorn.http.h1.response import (
     CLOSE,
     DATE,
+    HOP_BY_HOP,
     LENGTH,
     PLAIN,
-    SERVER,
     Preamble,
     field_line,
     informational,
+    known_lines,
+    known_status_lines,
     status_line,
 )
 
@@ -45,6 +47,11 @@ CHUNKED: Final = 2
 UNTIL_CLOSE: Final = 3  # HTTP/1.0 without a length
 BODILESS: Final = 4  # HEAD, 204, 304: what the application sends as body is dropped
 ENDED: Final = 5
+
+BODILESS_STATUSES: Final = frozenset((204, 304))
+LONGEST_REPEAT: Final = 2048  # bytes of a head that is remembered for the connection's next request
+
+known_line: Final = known_lines.get
 
 
 class H1Connection:
@@ -64,6 +71,8 @@ class H1Connection:
         "_preamble",
         "_read",
         "_reader",
+        "_repeat",
+        "_repeated",
         "_scanned",
         "_secure",
         "_trusted",
@@ -78,7 +87,11 @@ class H1Connection:
         self._preamble = preamble
         self._secure = secure
         self._trusted = trusted
-        self._buffer = bytearray()
+        # Bytes that were received and not read yet: bytes while heads come whole, which spares a copy; a bytearray
+        # while something is taken from them piece by piece.
+        self._buffer: bytes | bytearray = b""
+        self._repeat = b""  # the bytes of the last request, when they were nothing but its head, and the request
+        self._repeated: Request | None = None
         self._scanned = 0  # the head's end is not before this offset
         self._eof = False
         self._draining = False
@@ -95,7 +108,10 @@ class H1Connection:
     # ---------------------------------------------------------------- receiving
 
     def receive_data(self, data: bytes) -> None:
-        self._buffer += data
+        if self._buffer:
+            self._buffer += data
+        else:
+            self._buffer = data
 
     def receive_eof(self) -> None:
         self._eof = True
@@ -108,6 +124,11 @@ class H1Connection:
     @property
     def idle(self) -> bool:
         return self.request is None and not self._buffer
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that were received and not read yet; a driver pauses reading where they become too many."""
+        return len(self._buffer)
 
     @property
     def framing_started(self) -> bool:
@@ -131,40 +152,52 @@ class H1Connection:
 
     def _read_head(self) -> Request | None:
         buffer = self._buffer
+        if not buffer:
+            return None
+        if buffer == self._repeat:
+            # The same request again, which is what keep-alive clients that poll and health checks send.
+            self._buffer = b""
+            self.request = request = self._repeated
+            self._read = self._read_nothing
+            return request
+        if buffer[0] == 0x0D:
+            return self._skip_empty_line()
         end = buffer.find(b"\r\n\r\n", self._scanned)
-        if end < 4:
-            if end < 0 and not buffer.startswith(b"\r\n"):
-                self._check_unfinished_head()
-                return None
-            # RFC 9112 section 2.2: one empty line before the request line is forgiven.
-            del buffer[:2]
-            self._scanned = 0
-            if buffer.startswith(b"\r\n"):
-                raise InvalidFraming("empty lines stand where a request line belongs", "RFC 9112 section 2.2")
-            return self._read_head() if buffer else None
+        if end < 0:
+            self._check_unfinished_head()
+            return None
         head = bytes(buffer[:end])
-        if head.startswith(b"\r\n"):
-            head = head[2:]
-        if len(buffer) == end + 4:
-            buffer.clear()
-        else:
-            del buffer[: end + 4]
+        self._buffer = b"" if len(buffer) == end + 4 else buffer[end + 4 :]
         self._scanned = 0
         request = self._reader.read(head, self._secure, self._trusted)
         self.served += 1
         self.request = request
         if request.end_stream:
-            self._body = None
             self._read = self._read_nothing
+            if not self._buffer and end < LONGEST_REPEAT:
+                self._repeat, self._repeated = head + b"\r\n\r\n", request
         else:
             length = request.content_length
             self._body = ChunkedBody(self._reader.table) if length is None else SizedBody(length)
-            self._wants_continue = request.expects_continue and not buffer
+            self._buffer = bytearray(self._buffer)
+            self._wants_continue = request.expects_continue and not self._buffer
             self._read = self._read_body
         return request
 
+    def _skip_empty_line(self) -> Request | None:
+        """RFC 9112 section 2.2: one empty line before the request line is forgiven."""
+        start = self._buffer[:4]
+        if not b"\r\n\r\n".startswith(start[:2]) or start[2:] == b"\r\n":
+            raise InvalidFraming("empty lines stand where a request line belongs", "RFC 9112 section 2.2")
+        if len(start) < 4:
+            return None
+        self._buffer = self._buffer[2:]
+        self._scanned = 0
+        return self._read_head()
+
     def _check_unfinished_head(self) -> None:
-        buffer, reader = self._buffer, self._reader
+        reader = self._reader
+        self._buffer = buffer = bytearray(self._buffer) if self._scanned == 0 else self._buffer
         size = len(buffer)
         if size > reader.longest_line and buffer.find(b"\r\n", 0, reader.longest_line + 2) < 0:
             raise LimitRequestLine(f"the request line is over the limit of {reader.longest_line} bytes")
@@ -184,7 +217,9 @@ class H1Connection:
             self._wants_continue = False
             if self._framing == NOT_STARTED:
                 self._out.append(CONTINUE)
-        data = body.read(self._buffer)
+        if type(self._buffer) is bytes:  # the one before was taken whole
+            self._buffer = bytearray(self._buffer)
+        data = body.read(self._buffer)  # type: ignore[arg-type]
         if body.done:
             self._read = self._read_nothing
             if self._framing == ENDED:
@@ -231,14 +266,18 @@ class H1Connection:
         request = self.request
         if request is None or self._framing != NOT_STARTED:
             raise LocalProtocolError("a request gets exactly one response")
-        status, body, end = event.status, event.body, event.end_stream
+        status = event.status
         if status < 200:
             raise LocalProtocolError(f"status {status} is no final response")
-        out = [status_line(status, event.reason), self._preamble.both]
+        preamble = self._preamble.both
+        # The preamble's place is kept at index 1, for an application that has lines of its own for it.
+        out = [known_status_lines.get((status, event.reason)) or status_line(status, event.reason), preamble]
         length = -1
-        close = not request.keep_alive or self._draining or self._eof
+        # Answered before the body was read: what still comes could not be told from a next request.
+        body_unread = self._body is not None and not self._body.done
+        close = not request.keep_alive or self._draining or self._eof or body_unread
         for header in event.headers:
-            line, kind, number = field_line(header)
+            line, kind, number = known_line(header) or field_line(header)
             if kind == PLAIN:
                 out.append(line)
             elif kind == LENGTH:
@@ -247,31 +286,23 @@ class H1Connection:
                 length = number
             elif kind == CLOSE:
                 close = True
-            elif kind in (DATE, SERVER):
+            elif kind != HOP_BY_HOP:
                 out.append(line)
-                # The application's own line stands for ours; both can come.
                 ours = self._preamble.date if kind == DATE else self._preamble.server
                 out[1] = out[1].replace(ours, b"")
-        if self._body is not None and not self._body.done:
-            # Answered before the body was read: what still comes cannot be told from a next request.
-            close = True
-        version_1_1 = request.target.version[1] >= 1
-        bodiless = request.target.method == "HEAD" or status in (204, 304)
+
+        body = event.body
+        end = event.end_stream
         framing = SIZED
-        if bodiless:
-            framing = BODILESS
-            if status == 204:
-                length = -1
-            elif length < 0 and end and status == 200:
-                length = len(body)
+        if status in BODILESS_STATUSES or not request.target.plain:
+            framing, length = self._restrict(request, status, length, len(body) if end else -1)
+            close = close or framing == UNTIL_CLOSE
         elif length < 0:
             if end:
                 length = len(body)
-            elif version_1_1:
-                framing = CHUNKED
             else:
-                framing, close = UNTIL_CLOSE, True
-        elif len(body) > length or (end and len(body) < length):
+                framing = CHUNKED
+        if framing == SIZED and (len(body) > length or (end and len(body) < length)):
             raise LocalProtocolError(f"Content-Length is {length}, but the body has {len(body)} bytes or more")
 
         if length >= 0:
@@ -281,20 +312,35 @@ class H1Connection:
         if close:
             self.closing = True
             out.append(b"Connection: close\r\n\r\n")
-        elif version_1_1:
+        elif request.target.version[1]:
             out.append(b"\r\n")
         else:
             out.append(b"Connection: keep-alive\r\n\r\n")
-
-        self._out.extend(out)
+        if end and framing == SIZED:
+            out.append(body)
+            self._out.append(b"".join(out))
+            self._end_response()
+            return
+        self._out.append(b"".join(out))
         self._framing = framing
         self._left = length
-        if end and framing == SIZED:
-            if body:
-                self._out.append(body)
-            self._end_response()
-        elif body or end:
+        if body or end:
             self._send_data(body, end)
+
+    def _restrict(self, request: Request, status: int, length: int, size: int) -> tuple[int, int]:
+        """Framing and Content-Length (-1 for none) where the request or the status rule something out.
+
+        *size* is that of the whole body where it is known, else -1 (RFC 9110 sections 8.6 and 9.3.2).
+        """
+        if request.target.method == "HEAD" or status in BODILESS_STATUSES:
+            if status == 204:
+                length = -1
+            elif length < 0 and size > 0 and status != 304:
+                length = size
+            return BODILESS, length
+        if length < 0:
+            length = size
+        return (SIZED if length >= 0 else UNTIL_CLOSE), length
 
     def _send_data(self, data: bytes, end: bool) -> None:
         framing = self._framing
@@ -341,6 +387,11 @@ class H1Connection:
         if (self._eof and not self._buffer) or self._draining:
             self.closing = True
 
+    def abort(self) -> None:
+        self.closing = True
+        self._framing = ENDED
+        self._read = self._read_nothing
+
     def refuse(self, error: RemoteProtocolError) -> None:
         """Answer with the error's status, unless a response is under way, and end the connection."""
         self.closing = True
@@ -349,7 +400,7 @@ class H1Connection:
             self._framing = ENDED
             body = f"{error.status} {REASONS[error.status]}\n{error}\n".encode("latin-1", "replace")
             self._out += (
-                status_line(error.status, None),
+                known_status_lines.get((error.status, None)) or status_line(error.status, None),
                 self._preamble.both,
                 b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
                 % len(body),

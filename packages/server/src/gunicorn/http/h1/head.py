@@ -80,19 +80,20 @@ class HeadReader:
 
         minor = target.version[1]
         scheme = "https" if secure else "http"
-        keep_alive = minor >= 1
+        persistent = self.policy.keepalive > 0
+        keep_alive = persistent and minor >= 1
         hosts = 0
         length: int | None = None
         chunked = expects_continue = False
         script_name = ""
-        special = [field for field in fields if field.kind]
-        for field in special:
+        schemes: list[bool] = []
+        for field in [field for field in fields if field.kind]:
             kind = field.kind
             if kind == HOST_FIELD:
                 hosts += 1
             elif kind == CONNECTION:
                 tokens: frozenset[bytes] = field.parsed  # type: ignore[assignment]
-                keep_alive = b"close" not in tokens and (keep_alive or b"keep-alive" in tokens)
+                keep_alive = b"close" not in tokens and (keep_alive or (persistent and b"keep-alive" in tokens))
             elif kind == CONTENT_LENGTH:
                 if length is not None:
                     raise InvalidFraming("Content-Length stands twice")
@@ -108,18 +109,20 @@ class HeadReader:
                     fields.remove(field)
                 elif trusted and field.key == "HTTP_SCRIPT_NAME":
                     script_name = field.text
+            elif kind == SCHEME and trusted:
+                schemes.append(field.parsed)  # type: ignore[arg-type]
         if chunked and length is not None:
             raise InvalidFraming("Content-Length and Transfer-Encoding stand together", "RFC 9112 section 6.1")
-        if minor >= 1 and hosts != 1:
-            raise InvalidHost(f"an HTTP/1.1 request has exactly one Host, this one has {hosts}")
-        if hosts > 1:
-            raise InvalidHost(f"a request has at most one Host, this one has {hosts}")
+        if hosts != 1 and (minor >= 1 or hosts > 1):
+            raise InvalidHost(f"a request has exactly one Host, HTTP/1.0's may have none, this one has {hosts}")
         if target.authority is not None:
             # RFC 9112 section 3.2.2: the absolute form's authority replaces Host.
             fields = [field for field in fields if field.kind != HOST_FIELD]
             fields.append(Field(b"host", target.authority, HOST_FIELD, target.authority))
-        if trusted and any(field.kind == SCHEME for field in special):
-            scheme = self._forwarded_scheme(special)
+        if schemes:
+            if len(set(schemes)) > 1:
+                raise InvalidHeader("the proxy's headers disagree on the scheme", "secure_scheme_headers")
+            scheme = "https" if schemes[0] else "http"
         return Request(
             1,
             target,
@@ -190,12 +193,6 @@ class HeadReader:
         if policy.header_map == "refuse":
             raise InvalidHeader(f"header name {field.pair[0][:64]!r} has an underscore, and header_map refuses those")
         return True
-
-    def _forwarded_scheme(self, special: list[Field]) -> str:
-        said = {bool(field.parsed) for field in special if field.kind == SCHEME}
-        if len(said) == 2:
-            raise InvalidHeader("the proxy's headers disagree on the scheme", "secure_scheme_headers")
-        return "https" if said == {True} else "http"
 
 
 def _take_apart(method: bytes, raw: bytes, minor: int) -> Target:

@@ -38,22 +38,21 @@ _FORBIDDEN_IN_REASON: Final = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 LONGEST_KEPT: Final = 256  # bytes of one line
 MOST_KEPT: Final = 1024
 
-_lines: dict[Header, tuple[bytes, int, int]] = {}
-_status_lines: dict[tuple[int, str | None], bytes] = {}
+# What was made before; look here first, then call the function of the same purpose.
+known_lines: dict[Header, tuple[bytes, int, int]] = {}
+known_status_lines: dict[tuple[int, str | None], bytes] = {}
 
 
 def status_line(status: int, reason: str | None) -> bytes:
     """``HTTP/1.1 200 OK`` with its CRLF. *reason* None is the registered phrase (RFC 9112 section 4)."""
-    line = _status_lines.get((status, reason))
-    if line is None:
-        text = REASONS.get(status, "") if reason is None else reason
-        if not 100 <= status <= 999:
-            raise LocalProtocolError(f"status {status!r} is not a number of three digits (RFC 9110 section 15)")
-        if _FORBIDDEN_IN_REASON.search(text):
-            raise LocalProtocolError(f"reason phrase {text!r} has a control character (RFC 9112 section 4)")
-        line = f"HTTP/1.1 {status} {text}\r\n".encode("latin-1")
-        if len(_status_lines) < MOST_KEPT:
-            _status_lines[status, reason] = line
+    text = REASONS.get(status, "") if reason is None else reason
+    if not 100 <= status <= 999:
+        raise LocalProtocolError(f"status {status!r} is not a number of three digits (RFC 9110 section 15)")
+    if _FORBIDDEN_IN_REASON.search(text):
+        raise LocalProtocolError(f"reason phrase {text!r} has a control character (RFC 9112 section 4)")
+    line = f"HTTP/1.1 {status} {text}\r\n".encode("latin-1")
+    if len(known_status_lines) < MOST_KEPT:
+        known_status_lines[status, reason] = line
     return line
 
 
@@ -62,17 +61,6 @@ def field_line(header: Header) -> tuple[bytes, int, int]:
 
     Raises :class:`LocalProtocolError` for a name or value that could break out of its line: header injection ends here.
     """
-    found = _lines.get(header)
-    if found is None:
-        found = _make_line(header)
-        if len(found[0]) <= LONGEST_KEPT:
-            if len(_lines) >= MOST_KEPT:
-                _lines.clear()
-            _lines[header] = found
-    return found
-
-
-def _make_line(header: Header) -> tuple[bytes, int, int]:
     try:
         name, value = (part.encode("latin-1") if isinstance(part, str) else bytes(part) for part in header)
     except (UnicodeEncodeError, TypeError, ValueError) as error:
@@ -90,14 +78,19 @@ def _make_line(header: Header) -> tuple[bytes, int, int]:
         number = int(value)
     elif lower == b"connection" and b"close" in value.lower():
         kind = CLOSE
-    return b"%b: %b\r\n" % (name, value), kind, number
+    found = b"%b: %b\r\n" % (name, value), kind, number
+    if len(found[0]) <= LONGEST_KEPT:
+        if len(known_lines) >= MOST_KEPT:
+            known_lines.clear()
+        known_lines[tuple(header)] = found  # type: ignore[index]
+    return found
 
 
 def informational(status: int, headers: Iterable[Header]) -> bytes:
     """An interim response (RFC 9110 section 15.2), whole."""
-    lines = [status_line(status, None)]
+    lines = [known_status_lines.get((status, None)) or status_line(status, None)]
     for header in headers:
-        line, kind, _ = field_line(header)
+        line, kind, _ = known_lines.get(header) or field_line(header)
         if kind not in (LENGTH, HOP_BY_HOP, CLOSE):
             lines.append(line)
     lines.append(b"\r\n")

@@ -1,0 +1,138 @@
+"""Calls a WSGI application for one request, whatever driver received it: hooks, access log, failures, counters."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from datetime import timedelta
+from time import monotonic
+from typing import Any, BinaryIO, Final
+
+from gunicorn.http.connection import Connection
+from gunicorn.http.errors import LocalProtocolError
+from gunicorn.http.events import Request, ResponseHead
+from gunicorn.supervision.scoreboard import BUSY_SINCE, ERRORS, REQUESTS, ScoreboardSlot
+from gunicorn.wsgi.environ import build_environ, server_environ
+from gunicorn.wsgi.response import Response, Transmit, WSGIApp, respond
+
+FAILURE_PAGE: Final = (
+    b"<html><head><title>Internal Server Error</title></head><body><h1>Internal Server Error</h1></body></html>\n"
+)
+
+
+class PeerGoneError(ConnectionError):
+    """The client went away, or stopped reading, while the response was sent."""
+
+
+class Runner:
+    """What the requests of one WSGI worker have in common. *multithread* goes into the environ.
+
+    After ``worker.max_requests`` of them, ``worker.alive`` becomes false.
+    """
+
+    def __init__(self, worker: Any, multithread: bool) -> None:
+        cfg = worker.cfg
+        self.app: WSGIApp = worker.wsgi
+        self.log = worker.log
+        self.environ = server_environ(
+            errors=ErrorStream(worker.log), multithread=multithread, multiprocess=cfg.workers > 1
+        )
+        self.count = itertools.count(1)  # next() is atomic, so threads need no lock
+        self._worker = worker
+        self._slot: ScoreboardSlot = worker.scoreboard
+        self._pre_request = _own_hook(cfg, "pre_request")
+        self._post_request = _own_hook(cfg, "post_request")
+        self._access = worker.log.access if worker.log.access_log_enabled else None
+        self._observed = bool(self._post_request or self._access)
+        self._max_requests = worker.max_requests
+
+    def run(
+        self, http: Connection, request: Request, body: BinaryIO, connection: dict[str, Any], transmit: Transmit
+    ) -> None:
+        """Serve *request*: afterwards ``http`` holds the rest of the answer, and says whether the connection goes on.
+
+        *connection* is the environ of :func:`~gunicorn.wsgi.environ.connection_environ`. Nothing of :class:`Exception`
+        comes out: what the application raises is logged and answered with 500 where that is still possible.
+        """
+        slot = self._slot
+        started = monotonic()
+        slot.d[BUSY_SINCE] = started
+        slot.text[:] = request.target.label
+        response = Response(http, request, transmit)
+        environ = build_environ(connection, request, body)
+        environ["wsgi.early_hints"] = response.early_hints
+        try:
+            if self._pre_request:
+                self._pre_request(self._worker, request)
+            respond(self.app, environ, response)
+        except PeerGoneError as gone:
+            self.log.debug("%s %s: %s", request.method, request.uri, gone)
+            http.abort()
+        except Exception as error:
+            self._fail(http, request, response, error)
+        if self._observed:
+            self._report(request, environ, response, started)
+        slot.d[BUSY_SINCE] = 0.0
+        slot.q[REQUESTS] = served = next(self.count)
+        if served == self._max_requests:
+            self.log.info("Autorestarting worker after %d requests.", served)
+            self._worker.alive = False
+
+    def _report(self, request: Request, environ: dict[str, Any], response: Response, started: float) -> None:
+        """The access log's line and the post_request hook; what they raise is logged and harms no client."""
+        try:
+            if self._access:
+                self._access(response, request, environ, timedelta(seconds=monotonic() - started))
+            if self._post_request:
+                self._post_request(self._worker, request, environ, response)
+        except Exception:
+            self.log.exception("Exception in the access log or post_request hook")
+
+    def _fail(self, http: Connection, request: Request, response: Response, error: Exception) -> None:
+        self._slot.q[ERRORS] += 1
+        if isinstance(error, LocalProtocolError):
+            self.log.error("Error handling request %s: %s", request.uri, error)
+        else:
+            self.log.exception("Error handling request %s", request.uri)
+        try:
+            if response.started:
+                http.abort()
+            else:
+                response.status = "500 Internal Server Error"
+                response.headers = [("Content-Type", "text/html"), ("Connection", "close")]
+                http.send(ResponseHead(500, response.headers, FAILURE_PAGE, True))
+                response.sent = len(FAILURE_PAGE)
+        except LocalProtocolError:
+            http.abort()
+
+
+def _own_hook(cfg: Any, name: str) -> Any:
+    """The hook that the user set; None for the default, which does nothing worth a call per request."""
+    setting = cfg.settings[name]
+    hook = setting.get()
+    return None if hook is setting.default else hook
+
+
+class ErrorStream:
+    """``wsgi.errors``: a text stream into the error log's handlers, safe to share between threads."""
+
+    def __init__(self, log: Any) -> None:
+        self._handlers = log.error_log.handlers
+        self._lock = threading.Lock()
+
+    def write(self, text: str) -> None:
+        with self._lock:
+            for stream in self._streams():
+                stream.write(text)
+                stream.flush()
+
+    def writelines(self, lines: list[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        for stream in self._streams():
+            stream.flush()
+
+    def _streams(self) -> list[Any]:
+        return [handler.stream for handler in self._handlers if getattr(handler, "stream", None) is not None]

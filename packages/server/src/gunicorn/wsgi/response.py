@@ -1,0 +1,126 @@
+"""One call of a WSGI application: what it says becomes events of the connection (PEP 3333).
+
+    driver ─► respond(app, environ, response) ─► app(environ, response.start_response) ─► chunks ─► Connection.send
+
+The response transmits what the application yields at once, and leaves the end of the message for the driver to write,
+so that a whole response is one write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Final
+
+from gunicorn.http.connection import Connection
+from gunicorn.http.errors import LocalProtocolError
+from gunicorn.http.events import Data, Informational, Request, ResponseHead
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+Transmit = Callable[[bytes], None]
+"""Writes bytes to the peer, waiting while it reads slowly. Raises OSError when the peer is gone."""
+
+_MOST_KEPT: Final = 256
+_statuses: dict[str, tuple[int, str]] = {}
+
+
+class Response:
+    """The answer of one request, while the application makes it and, for the access log, afterwards.
+
+    ``status`` is the application's status string (``"200 OK"``), ``headers`` its list of pairs, ``sent`` the number of
+    body bytes, ``started`` whether the head was written.
+    """
+
+    __slots__ = ("_code", "_connection", "_reason", "_transmit", "headers", "request", "sent", "started", "status")
+
+    def __init__(self, connection: Connection, request: Request, transmit: Transmit) -> None:
+        self._connection = connection
+        self._transmit = transmit
+        self.request = request
+        self.status = ""
+        self.headers: list[tuple[str, str]] = []
+        self.sent = 0
+        self.started = False
+
+    @property
+    def status_code(self) -> int:
+        """The status as a number; 0 when the application has not given any yet."""
+        return self._code if self.status else 0
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """PEP 3333's ``start_response``. A second call needs *exc_info*, which is raised when the head is out."""
+        if exc_info:
+            try:
+                if self.started and exc_info[1] is not None:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # break the reference cycle, as PEP 3333 asks
+        elif self.status:
+            raise LocalProtocolError("start_response was called twice without exc_info (PEP 3333)")
+        parsed = _statuses.get(status)
+        if parsed is None:
+            parsed = _parse_status(status)
+        self._code, self._reason = parsed
+        self.status = status
+        self.headers = headers
+        return self.write
+
+    def early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
+        """``environ["wsgi.early_hints"]``: send 103 Early Hints now (RFC 8297)."""
+        self._connection.send(Informational(103, headers))
+        self._transmit(self._connection.data_to_send())
+
+    def write(self, data: bytes) -> None:
+        """Send *data* as a part of the body, now, with the head before it if that is still due."""
+        self._send(data, False)
+        self._transmit(self._connection.data_to_send())
+
+    def end(self, data: bytes = b"") -> None:
+        """End the response, with *data* as the last part of its body; the driver writes it."""
+        self._send(data, True)
+
+    def _send(self, data: bytes, end: bool) -> None:
+        if not isinstance(data, bytes):
+            raise LocalProtocolError(f"the application sent {type(data).__name__}, not bytes (PEP 3333)")
+        if self.started:
+            self._connection.send(Data(data, end))
+        elif self.status:
+            self._connection.send(ResponseHead(self._code, self.headers, data, end, self._reason))
+            self.started = True
+        else:
+            raise LocalProtocolError("the application sent a body before it called start_response (PEP 3333)")
+        self.sent += len(data)
+
+
+def respond(app: WSGIApp, environ: dict[str, Any], response: Response) -> None:
+    """Call *app* and send what it answers through *response*; its iterable is closed whatever happens.
+
+    Raises what the application raises, :class:`LocalProtocolError` for an answer that cannot be sent, and OSError when
+    the peer has gone.
+    """
+    result = app(environ, response.start_response)
+    try:
+        if type(result) is list or type(result) is tuple:
+            # All of it is here, so its length is known and nothing is delayed by joining it.
+            response.end(result[0] if len(result) == 1 else b"".join(result))
+        else:
+            for data in result:
+                if data:
+                    response.write(data)
+            response.end()
+    finally:
+        if hasattr(result, "close"):
+            result.close()
+
+
+def _parse_status(status: str) -> tuple[int, str]:
+    code, _, reason = status.partition(" ") if isinstance(status, str) else ("", "", "")
+    if len(code) != 3 or not code.isascii() or not code.isdigit():
+        raise LocalProtocolError(f"status {status!r} is not three digits, a space and a reason (PEP 3333)")
+    parsed = int(code), reason
+    if len(_statuses) < _MOST_KEPT:
+        _statuses[status] = parsed
+    return parsed
