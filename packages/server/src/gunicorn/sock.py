@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gunicorn import util
-from gunicorn.errors import ConfigError, HaltServer
+from gunicorn.errors import HaltServer
 
 BIND_ATTEMPTS = 5
 RETRY_SECONDS = 1.0
@@ -64,13 +64,13 @@ class Listener(socket.socket):
 def create_sockets(cfg: Any, log: Any, fds: Sequence[int] | None = None) -> list[Listener]:
     """The listening sockets: those inherited as ``fds``, else one for each address of ``bind``.
 
-    :raises HaltServer: when an address cannot be listened at. :raises ConfigError: when an address cannot be read.
+    :raises HaltServer: when an address cannot be listened at.
     """
     if fds:
         return [_inherit(fd, fd, cfg) for fd in fds]
     listeners: list[Listener] = []
     try:
-        for address in _parsed(cfg):
+        for address in cfg.address:
             listeners.append(_listen_at(address, cfg, log, BIND_ATTEMPTS))
     except BaseException:
         close_sockets(listeners)
@@ -81,13 +81,13 @@ def create_sockets(cfg: Any, log: Any, fds: Sequence[int] | None = None) -> list
 def replace_sockets(old: Sequence[Listener], cfg: Any, log: Any) -> list[Listener]:
     """The listeners for the addresses of a new configuration: those of ``old`` that stay, and new ones.
 
-    :raises HaltServer, ConfigError: as ``create_sockets``, but at the first attempt; then nothing has changed.
+    :raises HaltServer: as ``create_sockets``, but at the first attempt; then nothing has changed.
     """
     kept = {listener.cfg_addr: listener for listener in old}
     made: list[Listener] = []
     result: list[Listener] = []
     try:
-        for address in _parsed(cfg):
+        for address in cfg.address:
             listener = kept.get(address)
             if listener is None:
                 listener = _listen_at(address, cfg, log, attempts=1)
@@ -101,13 +101,6 @@ def replace_sockets(old: Sequence[Listener], cfg: Any, log: Any) -> list[Listene
 
 def _listen_at(address: Any, cfg: Any, log: Any, attempts: int) -> Listener:
     return _inherit(address, address, cfg) if isinstance(address, int) else _bind(address, cfg, log, attempts)
-
-
-def _parsed(cfg: Any) -> list[Any]:
-    try:
-        return list(cfg.address)
-    except ValueError as exc:
-        raise ConfigError(f"bind: {exc}") from exc
 
 
 def close_sockets(listeners: Iterable[Listener], unlink: bool = True) -> None:

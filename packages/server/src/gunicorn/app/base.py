@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gunicorn import config, util
-from gunicorn.errors import ConfigError
+from gunicorn.errors import AppImportError, ConfigError
 from gunicorn.settings import sources
 from gunicorn.supervision.service import Service, discover
 
@@ -96,7 +96,7 @@ class BaseApplication:
 
         try:
             Arbiter(self).run()
-        except RuntimeError as exc:
+        except (RuntimeError, ConfigError, AppImportError) as exc:
             print(f"\nError: {exc}\n", file=sys.stderr, flush=True)
             sys.exit(1)
 
@@ -152,7 +152,7 @@ class Application(BaseApplication):
             self.cfg.worker_class  # noqa: B018
             self.load()
         except Exception as exc:
-            if not isinstance(exc, ConfigError):
+            if not isinstance(exc, (ConfigError, AppImportError)):
                 traceback.print_exc()
             print(f"\nError while loading the application: {exc}", file=sys.stderr, flush=True)
             sys.exit(1)

@@ -150,8 +150,14 @@ class Config:
 
     @property
     def address(self) -> "list[tuple[str, int] | str | int]":
-        """What ``bind`` means, each as ``util.parse_address`` returns it."""
-        return [util.parse_address(address) for address in self.settings["bind"].get()]
+        """What ``bind`` means, each as ``util.parse_address`` returns it.
+
+        :raises ConfigError: for one that cannot be read.
+        """
+        try:
+            return [util.parse_address(address) for address in self.settings["bind"].get()]
+        except ValueError as exc:
+            raise ConfigError(f"bind: {exc}") from exc
 
     @property
     def uid(self) -> int:

@@ -5,18 +5,15 @@ child.
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gunicorn.errors import AppImportError, ConfigError
 from gunicorn.supervision import proctitle
 
-if TYPE_CHECKING:
-    from gunicorn.arbiter import Arbiter
-
 RUN_FAILED = 255
 
 
-def run_worker(arbiter: "Arbiter", worker: Any) -> int:
+def run_worker(arbiter: Any, worker: Any) -> int:
     """Run a worker to its end; returns the exit status. SystemExit passes, with its own."""
     arbiter.enter_child()
     worker.pid = worker.scoreboard.pid = os.getpid()
