@@ -39,11 +39,12 @@ class Runner:
         )
         self.count = itertools.count(1)  # next() is atomic, so threads need no lock
         self._worker = worker
-        self._slot: ScoreboardSlot = worker.scoreboard
+        slot: ScoreboardSlot = worker.scoreboard
+        self._numbers, self._times, self._label = slot.q, slot.d, slot.text
         self._pre_request = _own_hook(cfg, "pre_request")
         self._post_request = _own_hook(cfg, "post_request")
         self._access = worker.log.access if worker.log.access_log_enabled else None
-        self._observed = bool(self._post_request or self._access)
+        self._observed = bool(self._pre_request or self._post_request or self._access)
         self._max_requests = worker.max_requests
 
     def run(
@@ -54,15 +55,13 @@ class Runner:
         *connection* is the environ of :func:`~gunicorn.wsgi.environ.connection_environ`. Nothing of :class:`Exception`
         comes out: what the application raises is logged and answered with 500 where that is still possible.
         """
-        slot = self._slot
-        started = monotonic()
-        slot.d[BUSY_SINCE] = started
-        slot.text[:] = request.target.label
+        self._times[BUSY_SINCE] = started = monotonic()
+        self._label[:] = request.target.label
         response = Response(http, request, transmit)
         environ = build_environ(connection, request, body)
         environ["wsgi.early_hints"] = response.early_hints
         try:
-            if self._pre_request:
+            if self._observed and self._pre_request:
                 self._pre_request(self._worker, request)
             respond(self.app, environ, response)
         except PeerGoneError as gone:
@@ -72,8 +71,8 @@ class Runner:
             self._fail(http, request, response, error)
         if self._observed:
             self._report(request, environ, response, started)
-        slot.d[BUSY_SINCE] = 0.0
-        slot.q[REQUESTS] = served = next(self.count)
+        self._times[BUSY_SINCE] = 0.0
+        self._numbers[REQUESTS] = served = next(self.count)
         if served == self._max_requests:
             self.log.info("Autorestarting worker after %d requests.", served)
             self._worker.alive = False
@@ -89,7 +88,7 @@ class Runner:
             self.log.exception("Exception in the access log or post_request hook")
 
     def _fail(self, http: Connection, request: Request, response: Response, error: Exception) -> None:
-        self._slot.q[ERRORS] += 1
+        self._numbers[ERRORS] += 1
         if isinstance(error, LocalProtocolError):
             self.log.error("Error handling request %s: %s", request.uri, error)
         else:

@@ -87,7 +87,7 @@ class Channel:
             http = self.http
             if not data:
                 http.receive_eof()
-            elif http.idle or http.request is not None:
+            elif http.idle or http.request is not None:  # else the head that began earlier goes on
                 self.since = self._driver.now
             http.receive_data(data)
         self.advance()
@@ -96,18 +96,16 @@ class Channel:
         """Pull events until there are none, serving each complete request; then write, and close if that is due."""
         http = self.http
         try:
-            while True:
-                event = http.next_event()
-                if event is None:
-                    break
-                kind = type(event)
-                if kind is Request:
-                    if event.end_stream:  # type: ignore[union-attr]
-                        self._serve(event, io.BytesIO())  # type: ignore[arg-type]
+            while (event := http.next_event()) is not None:
+                if isinstance(event, Request):
+                    if event.end_stream:
+                        self._serve(event, io.BytesIO())
+                        if not http.buffered:
+                            return
                     else:
-                        self._request, self._body = event, Spool()  # type: ignore[assignment]
-                elif kind is Data:
-                    self._take(event)  # type: ignore[arg-type]
+                        self._request, self._body = event, Spool()
+                elif isinstance(event, Data):
+                    self._take(event)
                 if self.outbox or self.closed or self.lingering:
                     return
         except RemoteProtocolError as error:

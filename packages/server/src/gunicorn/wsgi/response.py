@@ -80,7 +80,13 @@ class Response:
 
     def end(self, data: bytes = b"") -> None:
         """End the response, with *data* as the last part of its body; the driver writes it."""
-        self._send(data, True)
+        if self.status and not self.started and type(data) is bytes:
+            # What most applications do, without the detour.
+            self._connection.send(ResponseHead(self._code, self.headers, data, True, self._reason))
+            self.started = True
+            self.sent = len(data)
+        else:
+            self._send(data, True)
 
     def _send(self, data: bytes, end: bool) -> None:
         if not isinstance(data, bytes):

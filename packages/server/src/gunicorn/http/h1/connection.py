@@ -20,7 +20,17 @@ from gunicorn.http.errors import (
     LocalProtocolError,
     RemoteProtocolError,
 )
-from gunicorn.http.events import REASONS, Data, Disconnected, InEvent, Informational, OutEvent, Request, ResponseHead
+from gunicorn.http.events import (
+    REASONS,
+    Data,
+    Disconnected,
+    Header,
+    InEvent,
+    Informational,
+    OutEvent,
+    Request,
+    ResponseHead,
+)
 from gunicorn.http.h1.body import BodyReader, ChunkedBody, SizedBody
 from gunicorn.http.h1.head import HeadReader
 from gunicorn.http.h1.response import (
@@ -61,6 +71,7 @@ class H1Connection:
     """
 
     __slots__ = (
+        "_answer",
         "_body",
         "_buffer",
         "_draining",
@@ -95,6 +106,7 @@ class H1Connection:
         self._scanned = 0  # the head's end is not before this offset
         self._eof = False
         self._draining = False
+        self._answer: tuple[list[Header], int, str | None, int, bytes, bytes] | None = None  # see _repeat_answer
         self._read: Callable[[], InEvent | None] = self._read_head
         self._body: BodyReader | None = None
         self._wants_continue = False
@@ -176,6 +188,7 @@ class H1Connection:
             self._read = self._read_nothing
             if not self._buffer and end < LONGEST_REPEAT:
                 self._repeat, self._repeated = head + b"\r\n\r\n", request
+                self._answer = None
         else:
             length = request.content_length
             self._body = ChunkedBody(self._reader.table) if length is None else SizedBody(length)
@@ -266,6 +279,8 @@ class H1Connection:
         request = self.request
         if request is None or self._framing != NOT_STARTED:
             raise LocalProtocolError("a request gets exactly one response")
+        if request is self._repeated and event.end_stream and self._repeat_answer(event):
+            return
         status = event.status
         if status < 200:
             raise LocalProtocolError(f"status {status} is no final response")
@@ -317,6 +332,9 @@ class H1Connection:
         else:
             out.append(b"Connection: keep-alive\r\n\r\n")
         if end and framing == SIZED:
+            if request is self._repeated and not close and out[1] is preamble:
+                headers = event.headers if type(event.headers) is list else []
+                self._answer = headers.copy(), status, event.reason, length, out[0], b"".join(out[2:])
             out.append(body)
             self._out.append(b"".join(out))
             self._end_response()
@@ -326,6 +344,25 @@ class H1Connection:
         self._left = length
         if body or end:
             self._send_data(body, end)
+
+    def _repeat_answer(self, event: ResponseHead) -> bool:
+        """Answer a repeated request as the last time, when the application does: the head's lines are made already."""
+        answer = self._answer
+        body = event.body
+        if (
+            answer is None
+            or event.headers != answer[0]
+            or event.status != answer[1]
+            or event.reason != answer[2]
+            or len(body) != answer[3]
+            or self._draining
+            or self._eof
+        ):
+            return False
+        self._out.append(b"".join((answer[4], self._preamble.both, answer[5], body)))
+        self.request = None
+        self._read = self._read_head
+        return True
 
     def _restrict(self, request: Request, status: int, length: int, size: int) -> tuple[int, int]:
         """Framing and Content-Length (-1 for none) where the request or the status rule something out.
