@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT_LIMITS", "Limits"]
+__all__ = ["DEFAULT_LIMITS", "V1_LIMITS", "Limits"]
 
 MIB = 1024 * 1024
 
@@ -17,12 +17,14 @@ class Limits:
     :ivar max_length: bytes of one str, bytes or extension value
     :ivar max_items: items of one list, set or dict
     :ivar max_depth: lists, dicts and sets inside one another; a payload's outer dict is the first
+    :ivar extensions: whether values that v1 cannot carry may be carried in extension codes; False for a strict v1 peer
     """
 
     max_payload: int = 64 * MIB
     max_length: int = 64 * MIB
     max_items: int = 1024 * 1024
-    max_depth: int = 128
+    max_depth: int = 512
+    extensions: bool = True
 
     def __post_init__(self) -> None:
         for name in ("max_payload", "max_length", "max_items", "max_depth"):
@@ -32,3 +34,5 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+# For a peer that knows nothing but version 1.
+V1_LIMITS = Limits(extensions=False)
