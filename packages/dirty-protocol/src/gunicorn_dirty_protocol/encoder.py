@@ -215,8 +215,8 @@ _BASES: tuple[type, ...] = (str, float, dict, list, tuple, bytes, bytearray)
 
 
 def _encoder_of(value: Any) -> Encoder:
-    """The encoder of a value whose type is not in the table (or of an int beyond 64 bits): a subclass, or an
-    extension.""" for base in _BASES:
+    """The encoder of a subclass, of an int beyond 64 bits, or of an extension's value."""
+    for base in _BASES:
         if isinstance(value, base):
             return _ENCODERS[base]
     if isinstance(value, int) and -(2**63) <= value < 2**63:

@@ -47,8 +47,8 @@ def encoder_of(value: Any) -> Encoder:
 
 
 def _scalar(value: Any) -> Any:
-    """numpy's bool, int and float as Python's; any other value as it is. numpy is not imported: who has its values has
-    it.""" numpy = sys.modules.get("numpy")
+    """numpy's bool, int and float as Python's, any other value as it is. Who has such a value has imported numpy."""
+    numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.generic):
         item = value.item()
         if type(item) in (bool, int, float):
