@@ -1,1 +1,1 @@
-"""The operator's client."""
+"""gunicornc: the operator's command line client of a running Gunicorn server. ``cli.main`` is the command."""

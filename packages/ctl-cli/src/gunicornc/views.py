@@ -1,0 +1,127 @@
+"""What each command's data looks like to people. Pure; called by ``cli.py`` and ``prompt.py``.
+
+A command without a view here, of a newer server perhaps, is shown by its data's shape. Raw values are for ``-j``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from gunicornc.tables import Column, duration, fields, plain, table
+
+__all__ = ["render"]
+
+Data = Mapping[str, Any]
+
+_DURATIONS = {"uptime", "last_heartbeat", "busy_for", "timeout", "age_seconds"}
+
+_WORKERS = (
+    Column("pid", "PID"),
+    Column("slot", "SLOT"),
+    Column("age", "AGE"),
+    Column("state", "STATE"),
+    Column("booted", "BOOTED"),
+    Column("uptime", "UP", duration),
+    Column("last_heartbeat", "HEARTBEAT", duration),
+    Column("requests", "REQUESTS"),
+    Column("errors", "ERRORS"),
+    Column("connections", "CONNS"),
+    Column("busy_for", "BUSY", duration),
+    Column("current", "CURRENT"),
+)
+_DIRTY_WORKERS = (
+    Column("pid", "PID"),
+    Column("age", "AGE"),
+    Column("state", "STATE"),
+    Column("booted", "BOOTED"),
+    Column("uptime", "UP", duration),
+    Column("last_heartbeat", "HEARTBEAT", duration),
+    Column("busy", "BUSY"),
+    Column("slots", "SLOTS"),
+    Column("apps", "APPS"),
+)
+_LISTENERS = (
+    Column("url", "URL"),
+    Column("address", "ADDRESS"),
+    Column("type", "TYPE"),
+    Column("family", "FAMILY"),
+    Column("fd", "FD"),
+)
+
+
+def render(command: str, data: Data, width: int | None = None) -> str:
+    """Return the data of ``command`` (its name, without arguments) as text, without a newline at the end.
+
+    :param width: characters in a line of the terminal, or None where lines may have any length.
+    """
+    return "\n".join(_VIEWS.get(command, _general)(data, width))
+
+
+def _workers(data: Data, width: int | None) -> list[str]:
+    return _listed(data["workers"], _WORKERS, "worker", width)
+
+
+def _listeners(data: Data, width: int | None) -> list[str]:
+    return _listed(data["listeners"], _LISTENERS, "listener", width)
+
+
+def _all(data: Data, width: int | None) -> list[str]:
+    master = data["arbiter"]
+    lines = [f"master {plain(master['pid'])}, up {duration(master.get('uptime'))}"]
+    for listener in data.get("listeners", []):
+        lines.append(f"listening at {plain(listener.get('url') or listener.get('address'))}")
+    lines += ["", *_listed(data["web_workers"], _WORKERS, "HTTP worker", width), ""]
+    arbiter = data["dirty_arbiter"]
+    if arbiter is None:
+        return [*lines, "no dirty pool"]
+    lines.append(f"dirty arbiter {plain(arbiter['pid'])}, {plain(arbiter.get('state'))}")
+    if "error" in arbiter:
+        return [*lines, plain(arbiter["error"])]
+    return [*lines, *_listed(data["dirty_workers"], _DIRTY_WORKERS, "dirty worker", width)]
+
+
+def _dirty(data: Data, width: int | None) -> list[str]:
+    shown = {key: value for key, value in data.items() if key not in ("workers", "worker_count", "enabled")}
+    shown.pop("arbiter_pid", None)
+    return [*_general(shown, width), "", *_listed(data["workers"], _DIRTY_WORKERS, "dirty worker", width)]
+
+
+def _help(data: Data, width: int | None) -> list[str]:
+    return fields([(plain(usage), plain(text)) for usage, text in data["commands"].items()], width)
+
+
+def _general(data: Data, width: int | None) -> list[str]:
+    """Fields first; then each list of objects as a table, each object as a paragraph."""
+    singles: list[tuple[str, str]] = []
+    parts: list[str] = []
+    for key, value in data.items():
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            columns = [
+                Column(name, plain(name).upper(), _text(name)) for name in dict.fromkeys(k for v in value for k in v)
+            ]
+            parts += ["", f"{plain(key)}:", *table(value, columns, width)]
+        elif isinstance(value, dict) and any(isinstance(item, (dict, list)) for item in value.values()):
+            parts += ["", f"{plain(key)}:", *(f"  {line}" for line in _general(value, width))]
+        else:
+            singles.append((plain(key), _text(key)(value)))
+    lines = fields(singles, width) + parts
+    return lines[1:] if lines and not lines[0] else lines
+
+
+def _listed(rows: Sequence[Data], columns: Sequence[Column], noun: str, width: int | None) -> list[str]:
+    count = f"{len(rows) or 'no'} {noun}{'' if len(rows) == 1 else 's'}"
+    return [*table(rows, columns, width), count] if rows else [count]
+
+
+def _text(key: str) -> Callable[[Any], str]:
+    return duration if key in _DURATIONS else plain
+
+
+_VIEWS: dict[str, Callable[[Data, int | None], list[str]]] = {
+    "show all": _all,
+    "show workers": _workers,
+    "show dirty": _dirty,
+    "show listeners": _listeners,
+    "help": _help,
+}

@@ -1,0 +1,127 @@
+"""What people see for each command's data."""
+
+from typing import Any
+
+from gunicornc.views import render
+
+Data = dict[str, Any]
+
+WORKERS = [
+    {"pid": 11, "slot": 0, "state": "busy", "last_heartbeat": 0.5, "requests": 1200, "current": "GET /a"},
+    {"pid": 12, "slot": 1, "state": "idle", "last_heartbeat": 75.0, "requests": 7, "current": ""},
+]
+
+
+def lines(command: str, data: Data, width: int | None = None) -> list[str]:
+    return render(command, data, width).splitlines()
+
+
+def test_workers() -> None:
+    assert lines("show workers", {"workers": WORKERS, "count": 2}) == [
+        "PID  SLOT  STATE  HEARTBEAT  REQUESTS  CURRENT",
+        " 11     0  busy        0.5s      1200  GET /a",
+        " 12     1  idle      1m 15s         7  -",
+        "2 workers",
+    ]
+    assert lines("show workers", {"workers": [], "count": 0}) == ["no workers"]
+    assert all(len(line) <= 20 for line in lines("show workers", {"workers": WORKERS, "count": 2}, 20))
+
+
+def test_listeners() -> None:
+    data = {"listeners": [{"url": "http://127.0.0.1:8000", "fd": 5}], "count": 1}
+    assert lines("show listeners", data) == ["URL                    FD", "http://127.0.0.1:8000   5", "1 listener"]
+
+
+def test_stats() -> None:
+    data = {"uptime": 3725.25, "pid": 10, "dirty_arbiter_pid": None}
+    assert lines("show stats", data) == ["uptime             1h 02m", "pid                10", "dirty_arbiter_pid  -"]
+
+
+def test_dirty() -> None:
+    data = {
+        "enabled": True,
+        "pid": 20,
+        "arbiter_pid": 20,
+        "state": "running",
+        "apps": ["m:A"],
+        "workers": [{"pid": 21, "age": 1, "booted": True, "last_heartbeat": 2.0, "apps": ["m:A", "m:B"]}],
+        "worker_count": 1,
+    }
+    assert lines("show dirty", data) == [
+        "pid    20",
+        "state  running",
+        "apps   m:A",
+        "",
+        "PID  AGE  BOOTED  HEARTBEAT  APPS",
+        " 21    1  yes          2.0s  m:A, m:B",
+        "1 dirty worker",
+    ]
+
+
+def test_all() -> None:
+    data: Data = {
+        "arbiter": {"pid": 10, "uptime": 61},
+        "web_workers": WORKERS[:1],
+        "listeners": [{"url": "http://127.0.0.1:8000"}],
+        "dirty_arbiter": None,
+        "dirty_workers": [],
+    }
+    assert lines("show all", data) == [
+        "master 10, up 1m 01s",
+        "listening at http://127.0.0.1:8000",
+        "",
+        "PID  SLOT  STATE  HEARTBEAT  REQUESTS  CURRENT",
+        " 11     0  busy        0.5s      1200  GET /a",
+        "1 HTTP worker",
+        "",
+        "no dirty pool",
+    ]
+    data["dirty_arbiter"] = {"pid": 20, "state": "running"}
+    data["dirty_workers"] = [{"pid": 21, "apps": ["m:A"]}]
+    assert lines("show all", data)[-4:] == ["dirty arbiter 20, running", "PID  APPS", " 21  m:A", "1 dirty worker"]
+    data["dirty_arbiter"] = {"pid": None, "state": "restarting", "error": "it does not answer"}
+    assert lines("show all", data)[-2:] == ["dirty arbiter -, restarting", "it does not answer"]
+
+
+def test_help() -> None:
+    data = {"commands": {"help": "what there is", "worker add [N]": "more"}}
+    assert lines("help", data) == ["help            what there is", "worker add [N]  more"]
+
+
+def test_data_of_commands_without_a_view() -> None:
+    data = {
+        "queues": [{"app": "m:A", "length": 3}, {"app": "m:B", "oldest": 1.5}],
+        "total": 3,
+        "flags": {"a": 1, "b": True},
+        "nested": {"uptime": 90, "deep": {"x": 1}, "list": [1, 2]},
+    }
+    assert lines("show queues", data) == [
+        "total  3",
+        "flags  a=1, b=yes",
+        "",
+        "queues:",
+        "APP  LENGTH  OLDEST",
+        "m:A  3       -",
+        "m:B  -       1.5",
+        "",
+        "nested:",
+        "  uptime  1m 30s",
+        "  deep    x=1",
+        "  list    1, 2",
+    ]
+    assert lines("new", {"only": [{"a": 1}]}) == ["only:", "A", "1"]
+    assert render("", {}) == ""
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    hostile = "\x1b]0;owned\x07"
+    examples: list[tuple[str, Data]] = [
+        ("show workers", {"workers": [{"pid": 1, "current": hostile}]}),
+        ("show listeners", {"listeners": [{"url": hostile}]}),
+        ("help", {"commands": {hostile: hostile}}),
+        ("", {hostile: hostile, "list": [{hostile: hostile}], "nested": {hostile: {hostile: hostile}}}),
+        ("show all", {"arbiter": {"pid": hostile}, "web_workers": [], "dirty_arbiter": {"pid": 1, "error": hostile}}),
+    ]
+    for command, data in examples:
+        assert "\x1b" not in render(command, data)
+        assert "\\x1b" in render(command, data)
