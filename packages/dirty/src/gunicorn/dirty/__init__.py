@@ -1,1 +1,60 @@
-"""The dirty pool."""
+"""The dirty pool: processes that hold what is heavy or stateful, called from web requests.
+
+    from gunicorn.dirty import DirtyApp, get_dirty_client
+
+Names are loaded by their first use (PEP 562): the server's master imports this package and must stay small.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .app import DirtyApp
+    from .client import DirtyClient, close_dirty_client, get_dirty_client, get_dirty_client_async
+    from .errors import (
+        DirtyAppError,
+        DirtyAppNotFoundError,
+        DirtyCancelledError,
+        DirtyConnectionError,
+        DirtyError,
+        DirtyNoWorkersAvailableError,
+        DirtyOverloadedError,
+        DirtyProtocolError,
+        DirtyTimeoutError,
+        DirtyWorkerError,
+    )
+
+__all__ = [
+    "DirtyApp",
+    "DirtyAppError",
+    "DirtyAppNotFoundError",
+    "DirtyCancelledError",
+    "DirtyClient",
+    "DirtyConnectionError",
+    "DirtyError",
+    "DirtyNoWorkersAvailableError",
+    "DirtyOverloadedError",
+    "DirtyProtocolError",
+    "DirtyTimeoutError",
+    "DirtyWorkerError",
+    "close_dirty_client",
+    "get_dirty_client",
+    "get_dirty_client_async",
+]
+
+_CLIENT = ("DirtyClient", "close_dirty_client", "get_dirty_client", "get_dirty_client_async")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "app" if name == "DirtyApp" else "client" if name in _CLIENT else "errors"
+    value = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

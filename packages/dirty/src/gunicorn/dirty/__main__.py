@@ -1,0 +1,75 @@
+"""`python -m gunicorn.dirty --app module:Class --socket PATH`: a pool without the server, in the foreground.
+
+Apps under any server call it with GUNICORN_DIRTY_SOCKET=PATH in their environment. TERM stops it when running calls are
+done, INT and QUIT at once; HUP loads the workers anew; TTIN and TTOU add and remove a worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from .arbiter import DirtyArbiter
+from .config import PoolConfig
+from .errors import DirtyError
+from .listening import Listener
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m gunicorn.dirty", description="Run a dirty pool without the server."
+    )
+    add = parser.add_argument
+    add("--app", action="append", required=True, metavar="SPEC", help="module:Class or module:Class:N; may be repeated")
+    add("--socket", required=True, metavar="PATH", help="unix socket to listen on")
+    add("--workers", type=int, default=1, metavar="N", help="worker processes [%(default)s]")
+    add("--threads", type=int, default=1, metavar="N", help="calls that a worker runs side by side [%(default)s]")
+    add("--timeout", type=float, default=300, metavar="S", help="seconds a call may take, 0 is no limit [%(default)s]")
+    add("--graceful-timeout", type=float, default=30, metavar="S", help="seconds to finish at a stop [%(default)s]")
+    add("--cancel-grace", type=float, default=5, metavar="S", help="seconds an ended call may hold on [%(default)s]")
+    add(
+        "--queue-size",
+        type=int,
+        default=0,
+        metavar="N",
+        help="calls that may wait per app, 0 is no limit [%(default)s]",
+    )
+    add("--name", default="gunicorn", help="shown in process titles [%(default)s]")
+    add("--chdir", metavar="DIR", help="directory to change to and to import apps from")
+    add("--log-level", default="info", choices=["debug", "info", "warning", "error", "critical"])
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until stopped. Returns the exit code: 0, or 2 when the pool cannot start as it was asked to."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=args.log_level.upper(), format="[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s")
+    if args.chdir:
+        os.chdir(args.chdir)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        config = PoolConfig(
+            apps=PoolConfig.parse_apps(args.app),
+            workers=args.workers,
+            threads=args.threads,
+            timeout=args.timeout,
+            graceful_timeout=args.graceful_timeout,
+            cancel_grace=args.cancel_grace,
+            queue_size=args.queue_size,
+            proc_name=args.name,
+        )
+        listener = Listener.at(args.socket)
+    except (DirtyError, OSError) as exc:
+        print(f"python -m gunicorn.dirty: {exc}", file=sys.stderr)
+        return 2
+    return DirtyArbiter(config, listener).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

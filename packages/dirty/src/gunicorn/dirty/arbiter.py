@@ -1,0 +1,225 @@
+"""The dirty arbiter: one process that accepts clients, schedules their calls and keeps the workers alive.
+
+Started by the service (forked off the master) and by `python -m gunicorn.dirty` (as the process itself). It runs no app and
+no thread, since it forks: everything happens in callbacks of one :class:`~gunicorn.dirty.loop.Loop`.
+
+    Listener ─► Caller ─┐                       ┌─ WorkerProcess ─► worker
+                        ├─ Dispatcher (calls) ──┤
+    scheduler (pure) ───┘                       └─ Supervisor (processes) ── placement (pure)
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from .caller import Caller
+from .channel import Channel
+from .config import PoolConfig
+from .dispatch import Dispatcher
+from .listening import Listener, peer_credentials
+from .loop import READ, Loop
+from .process import ProcessState
+from .supervisor import Supervisor
+from .titles import set_title
+
+__all__ = ["DirtyArbiter"]
+
+_ACCEPTS_PER_ROUND = 64
+_QUICK = 0.5  # seconds that workers have to exit when the pool is to stop at once
+_RETRY_ACCEPT = 0.1  # seconds to wait when there are no descriptors for another connection
+
+
+class DirtyArbiter:
+    """The process. :meth:`run` returns when the pool has stopped.
+
+    :ivar config: the pool's configuration; `cfg` and `log` are what hooks expect to find
+    :ivar state: "starting", "ready" (every seat is filled), "degraded" (some are not), "failed" (none is, nor will be) or
+        "stopping"
+    """
+
+    def __init__(self, config: PoolConfig, listener: Listener, master: Channel | None = None) -> None:
+        """:param master: side channel to the process that started us; its end is our end, and the socket's"""
+        self.config = config
+        self.cfg = config.cfg
+        self.log = config.log
+        self.listener = listener
+        self.pid = os.getpid()
+        self.loop = Loop()
+        self.state = "starting"
+        self.started_at = self.loop.now
+        self.dispatcher = Dispatcher(self)
+        self.supervisor = Supervisor(self)
+        self._master = master
+        self._allowed_uids = {os.geteuid(), 0, *(config.owner or ())[:1]}
+        self._lifeline = os.pipe()  # workers hold the reading end: its end is the arbiter's
+        self._listening = False
+
+    def run(self) -> int:
+        """Serve until stopped by a signal or by the end of the master. Returns the exit code."""
+        set_title(self.config.proc_name, "dirty-arbiter")
+        self.loop.on_signals(
+            {
+                signal.SIGTERM: lambda: self.stop(graceful=True),
+                signal.SIGINT: lambda: self.stop(graceful=False),
+                signal.SIGQUIT: lambda: self.stop(graceful=False),
+                signal.SIGHUP: lambda: self.reload(self.config),
+                signal.SIGTTIN: lambda: self._scale(1),
+                signal.SIGTTOU: lambda: self._scale(-1),
+                signal.SIGUSR1: self._reopen_logs,
+                signal.SIGCHLD: self.supervisor.reap,
+            }
+        )
+        try:
+            self._listen()
+            if self._master is not None:
+                self._master.sock.setblocking(False)
+                self.loop.register(self._master, READ, self._on_master)
+            self.hook("on_dirty_starting", self.config.on_starting, self)
+            self.log.info("Dirty arbiter (pid %d) listens on %s", self.pid, self.listener.path)
+            self.supervisor.start()
+            self.loop.run()
+        finally:
+            self._close()
+        return 0
+
+    def forked(self) -> int:
+        """In a child: close what is the arbiter's alone. Returns the descriptor whose end is the arbiter's end."""
+        self.loop.forked()
+        self.listener.close()
+        os.close(self._lifeline[1])
+        return self._lifeline[0]
+
+    def hook(self, name: str, function: Callable[..., Any], *args: Any) -> None:
+        """Call a hook of the user's; what it raises is logged and goes no further."""
+        try:
+            function(*args)
+        except Exception:
+            self.log.exception("hook %s failed", name)
+
+    # Clients
+
+    def _listen(self) -> None:
+        if not self._listening and self.state != "stopping":
+            self._listening = True
+            self.loop.register(self.listener.sock, READ, self._accept)
+
+    def _accept(self, _events: int) -> None:
+        for _ in range(_ACCEPTS_PER_ROUND):
+            try:
+                sock, _ = self.listener.sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as exc:
+                self.log.error("dirty arbiter cannot accept a connection: %s", exc)
+                self._unlisten()
+                self.loop.call_later(_RETRY_ACCEPT, self._listen)
+                return
+            credentials = peer_credentials(sock)
+            if credentials is not None and credentials[1] not in self._allowed_uids:
+                self.log.warning(
+                    "dirty arbiter refused a connection of uid %d (pid %d)", credentials[1], credentials[0]
+                )
+                sock.close()
+                continue
+            sock.setblocking(False)
+            self.dispatcher.callers.add(Caller(self.dispatcher, sock, credentials))
+
+    def _unlisten(self) -> None:
+        if self._listening:
+            self._listening = False
+            self.loop.unregister(self.listener.sock)
+
+    # Steering
+
+    def _on_master(self, _events: int) -> None:
+        assert self._master is not None
+        messages = self._master.receive()
+        for message in messages or ():
+            if "reload" in message:
+                self.reload(self.config.with_data(message["reload"]))
+        if messages is None:
+            self.log.error("Dirty arbiter (pid %d): the master is gone, the pool stops", self.pid)
+            self.loop.unregister(self._master)
+            self.listener.unlink()
+            self.stop(graceful=False)
+
+    def reload(self, config: PoolConfig) -> None:
+        """Take over `config` and start the workers anew, one after the other, each before its predecessor drains."""
+        if self.state != "stopping":
+            self.log.info("Dirty arbiter (pid %d) reloads its workers", self.pid)
+            self.supervisor.configure(config)
+
+    def _scale(self, delta: int) -> None:
+        _numbers, reason = self.supervisor.scale(delta)
+        if reason:
+            self.log.warning("The number of dirty workers stays: %s", reason)
+
+    def _reopen_logs(self) -> None:
+        reopen = getattr(self.log, "reopen_files", None)
+        if reopen is not None:
+            reopen()
+        for process in self.supervisor.processes.values():
+            process.forward(signal.SIGUSR1)
+
+    def judge(self) -> None:
+        """Reckon :attr:`state` and tell the master when it has changed."""
+        if self.state == "stopping":
+            return
+        seats = self.supervisor.seats.values()
+        serving = [seat for seat in seats if seat.process is not None and seat.process.state is ProcessState.READY]
+        if any(seat.failures or seat.given_up for seat in seats):
+            state = "failed" if all(seat.given_up and seat not in serving for seat in seats) else "degraded"
+        else:
+            state = "ready" if len(serving) == len(seats) else self.state
+        if state != self.state:
+            self._become(state)
+
+    def _become(self, state: str) -> None:
+        self.state = state
+        self.log.info("Dirty pool is %s", state)
+        if self._master is not None:
+            self._master.send({"state": state})
+
+    # End
+
+    def stop(self, graceful: bool) -> None:
+        """Stop the pool: finish what runs and waits within the grace period, or end it at once."""
+        first = self.state != "stopping"
+        if first:
+            self._become("stopping")
+            self._unlisten()
+            self.dispatcher.stopping = True
+            self.supervisor.begin_stop()
+            if graceful:
+                self.loop.call_later(self.config.graceful_timeout, lambda: self.stop(graceful=False))
+        if graceful:
+            self.stop_when_idle()
+        else:
+            self.supervisor.stop_all(_QUICK)
+            for process in self.supervisor.processes.values():
+                process.kill_after(_QUICK)
+            if not self.supervisor.processes:
+                self.loop.stop()
+
+    def stop_when_idle(self) -> None:
+        """Go on with the stop if nothing has to be waited for any more."""
+        if self.dispatcher.is_idle:
+            self.supervisor.stop_all(self.config.graceful_timeout)
+        if not self.supervisor.processes:
+            self.loop.stop()
+
+    def _close(self) -> None:
+        self.supervisor.kill_all()
+        for caller in list(self.dispatcher.callers):
+            caller.close()
+        self.loop.close()
+        if self._master is None:
+            self.listener.unlink()
+        else:
+            self._master.close()
+        self.listener.close()
+        for fd in self._lifeline:
+            os.close(fd)

@@ -1,0 +1,84 @@
+"""A request on its way through the arbiter, and what its two kinds of connection share: header fields and a read buffer.
+
+Used by caller.py and link.py, the two ends of the relay. Requests and answers pass as the bytes that came: only the 8 bytes
+of the request id are replaced, by the arbiter's own on the way in and by the client's on the way back. What is not whole
+yet is passed on in parts; whoever cannot be written to is not read for.
+
+    client ──► Caller ──submit──► Scheduler ──► SlotLink ──► worker       (the rules of who may run are in dispatch.py)
+    client ◄── Caller ◄──────deliver──────────  SlotLink ◄── worker
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from gunicorn_dirty_protocol import HEADER_SIZE, MessageType
+
+from .scheduler import Call
+
+if TYPE_CHECKING:
+    from .caller import Caller
+
+__all__ = ["PoolCall", "ReceiveBuffer"]
+
+HEADER = struct.Struct(">HBBIQ")  # magic, version, type, payload length, request id
+ID = struct.Struct(">Q")
+ID_OFFSET = 8
+MAGIC = 0x4744
+VERSION = 1
+# As plain ints, which compare faster than members of an enum.
+REQUEST = int(MessageType.REQUEST)
+RESPONSE = int(MessageType.RESPONSE)
+CHUNK = int(MessageType.CHUNK)
+END = int(MessageType.END)
+CANCEL = int(MessageType.CANCEL)
+
+READ_SIZE = 65536
+
+
+class ReceiveBuffer:
+    """One buffer for all reads of the arbiter, which handles what it has read before it reads again."""
+
+    __slots__ = ("data", "view")
+
+    def __init__(self) -> None:
+        # What was left of the last read (at most a request's front, 64 KiB and a header) goes before the new bytes.
+        self.data = bytearray(2 * READ_SIZE + HEADER_SIZE)
+        self.view = memoryview(self.data)
+
+    def fill(self, sock: socket.socket, rest: bytes) -> int:
+        """Put `rest` first and read after it. Returns how many bytes there are in all; `len(rest)` at the end of the stream.
+
+        :raises OSError: like `recv_into`
+        """
+        if not rest:
+            return sock.recv_into(self.data, READ_SIZE)
+        self.data[: len(rest)] = rest
+        return len(rest) + sock.recv_into(self.view[len(rest) :], READ_SIZE)
+
+
+class PoolCall(Call):
+    """A request in the arbiter.
+
+    :ivar id: the arbiter's own id of it, which the worker sees
+    :ivar caller: who gets the answer; None when nobody wants it any more
+    :ivar caller_id: the id that the client gave it
+    :ivar held: the parts of the request that came while it waited
+    :ivar body_left: bytes of the request that are still to come from the client
+    :ivar arrived: monotonic seconds; `started` likewise, None while it waits
+    """
+
+    __slots__ = ("action", "arrived", "body_left", "caller", "caller_id", "held", "id", "started")
+
+    def __init__(self, number: int, caller: Caller, caller_id: int, app: str, action: str, arrived: float) -> None:
+        super().__init__(app)
+        self.id = number
+        self.caller: Caller | None = caller
+        self.caller_id = caller_id
+        self.action = action
+        self.held: list[bytes] = []
+        self.body_left = 0
+        self.arrived = arrived
+        self.started: float | None = None

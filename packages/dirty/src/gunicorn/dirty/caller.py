@@ -1,0 +1,278 @@
+"""A client's connection at the arbiter: one end of the relay (call.py draws it). Made by the arbiter for each it accepts."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from typing import TYPE_CHECKING
+
+from gunicorn_dirty_protocol import HEADER_SIZE, DecodeError, Error, MessageError, read_routing
+
+from .call import CANCEL, HEADER, ID, ID_OFFSET, MAGIC, REQUEST, VERSION, PoolCall, ReceiveBuffer
+from .errors import DirtyError, DirtyProtocolError
+from .link import SlotLink
+from .loop import HANGUP, READ, WRITE
+from .outbox import Outbox
+
+if TYPE_CHECKING:
+    from .dispatch import Dispatcher
+
+__all__ = ["Caller"]
+
+_MAX_QUEUED_BODY = 256 * 1024  # bytes held of a waiting call's payload before its connection is not read further
+_MAX_UNREAD = 256 * 1024  # bytes of answers that a client may leave unread before its requests are not read further
+_MAX_COMMAND = 65536  # bytes of a STATUS or MANAGE payload
+
+
+class Caller:
+    """A client's connection: frames in, each a call or a command; frames of answers out, never mixed with one another.
+
+    :ivar pid: the client's process, None where the system does not tell; `uid` likewise
+    :ivar calls: its unanswered calls by the id that it gave them
+    """
+
+    def __init__(self, pool: Dispatcher, sock: socket.socket, credentials: tuple[int, int] | None) -> None:
+        self.pool = pool
+        self.pid: int | None = credentials[0] if credentials else None
+        self.uid: int | None = credentials[1] if credentials else None
+        self.calls: dict[int, PoolCall] = {}
+        self._sock = sock
+        self._rest = b""
+        self._body_left = 0  # bytes of the current frame's payload that are still to come
+        self._body_of: PoolCall | None = None  # whose they are; None to let them go
+        self._writer: SlotLink | None = None  # is in the middle of a frame to the client
+        self._waiting: deque[tuple[bytes, SlotLink | None]] = deque()  # behind it; the link when it ends inside a frame
+        self._stalled: set[SlotLink] = set()  # links not read from until the client has read
+        self._outbox = Outbox(pool.loop, sock, self._on_events, self._drained)
+        self.closed = False
+
+    # From the client
+
+    def _on_events(self, events: int) -> None:
+        if events & WRITE:
+            self._outbox.flush()
+        if self.closed:
+            return
+        if events & READ and self._outbox.reading:
+            self._read()
+        elif events & HANGUP:
+            self.close()
+
+    def _read(self) -> None:
+        rest = self._rest
+        buffer = self.pool.buffer
+        try:
+            end = buffer.fill(self._sock, rest)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        if end == len(rest):
+            self.close()
+            return
+        self._rest = b""
+        pos = 0
+        while pos < end:
+            if self._body_left:
+                size = min(self._body_left, end - pos)
+                self._body(buffer.view[pos : pos + size])
+            elif end - pos < HEADER_SIZE:
+                break
+            else:
+                size = self._frame(buffer, pos, end)
+                if not size:
+                    break
+            if self.closed:
+                return
+            pos += size
+        if pos < end:
+            self._rest = bytes(buffer.view[pos:end])
+
+    def _frame(self, buffer: ReceiveBuffer, pos: int, end: int) -> int:
+        """Begin the frame at `pos`; returns how many bytes were used, 0 when more are needed to begin."""
+        magic, version, kind, length, request_id = HEADER.unpack_from(buffer.data, pos)
+        if magic != MAGIC or version != VERSION:
+            self._refuse_stream(buffer, pos, end)
+            return 0
+        start = pos + HEADER_SIZE
+        stop = min(end, start + length)
+        if kind == REQUEST:
+            return self._request(buffer, pos, stop, request_id, length)
+        if kind == CANCEL:
+            call = self.calls.get(request_id)
+            if call is not None:
+                self.pool.abandon(call)
+        elif length > _MAX_COMMAND:
+            self.send_error(
+                request_id, DirtyProtocolError(f"a message of type {kind} has no payload of {length} bytes")
+            )
+        elif stop - start < length:
+            return 0
+        else:
+            self.pool.command(self, kind, request_id, bytes(buffer.view[start:stop]))
+        self._body_left = length - (stop - start)
+        self._body_of = None
+        return stop - pos
+
+    def _request(self, buffer: ReceiveBuffer, pos: int, stop: int, request_id: int, length: int) -> int:
+        start = pos + HEADER_SIZE
+        left = length - (stop - start)
+        try:
+            routing = read_routing(buffer.view[start:stop])
+            if routing is None and left:
+                return 0
+            if routing is None:
+                raise DirtyProtocolError("the request ends before its app and action")
+            if request_id in self.calls:
+                raise DirtyProtocolError(
+                    f"request id {request_id} is that of another request, which is not answered yet"
+                )
+            call = self.pool.new_call(self, request_id, routing.app_path, routing.action)
+            link = self.pool.submit(call)
+        except (DecodeError, MessageError) as exc:
+            self.send_error(request_id, DirtyProtocolError(f"malformed request: {exc}"))
+        except DirtyError as exc:
+            self.send_error(request_id, exc)
+        else:
+            self.calls[request_id] = call
+            ID.pack_into(buffer.data, pos + ID_OFFSET, call.id)
+            call.body_left = left
+            self._body_left = left
+            self._body_of = call if left else None
+            if link is None:
+                call.held.append(bytes(buffer.view[pos:stop]))
+            else:
+                link.send(buffer.view[pos:stop])
+            if left:
+                self.update_reading()
+            return stop - pos
+        self._body_left, self._body_of = left, None
+        return stop - pos
+
+    def _body(self, part: memoryview) -> None:
+        self._body_left -= len(part)
+        call = self._body_of
+        if call is None:
+            return
+        call.body_left = self._body_left
+        link = call.slot
+        if isinstance(link, SlotLink):
+            link.send(part)
+        else:
+            call.held.append(bytes(part))
+        if self._body_left:
+            self.update_reading()
+        else:
+            self._body_of = None
+
+    def _refuse_stream(self, buffer: ReceiveBuffer, pos: int, end: int) -> None:
+        """Not the protocol: say so once and close, since nothing after it can be trusted."""
+        shown = bytes(buffer.view[pos : min(end, pos + HEADER_SIZE)])
+        self.send_error(0, DirtyProtocolError("these bytes are not version 1 of the dirty protocol", shown))
+        self.close()
+
+    def update_reading(self) -> None:
+        """Read from the client unless it leaves answers unread, or what it sends has nowhere to go at the moment."""
+        if self.closed:
+            return
+        blocked = self._outbox.pending > _MAX_UNREAD
+        call = self._body_of
+        if call is not None and not blocked:
+            link = call.slot
+            if isinstance(link, SlotLink):
+                blocked = link.outbox.pending > 0
+            else:
+                blocked = sum(map(len, call.held)) > _MAX_QUEUED_BODY
+        if blocked:
+            self._outbox.pause()
+        else:
+            self._outbox.resume()
+
+    def forget_body(self, call: PoolCall) -> None:
+        """The rest of this call's request is no longer wanted: let it go as it comes."""
+        if self._body_of is call:
+            self._body_of = None
+            self.update_reading()
+
+    # To the client
+
+    def deliver(self, link: SlotLink, data: memoryview, inside: bool) -> None:
+        """Pass on what `link` has received; `inside` says that it ends within a frame."""
+        if self._writer is not None and self._writer is not link:
+            self._waiting.append((bytes(data), link if inside else None))
+            self._stall(link)
+            return
+        self._outbox.send(data)
+        self._writer = link if inside else None
+        if self._waiting and not inside:
+            self._next_writer()
+        if self._outbox.pending:
+            self._stall(link)
+
+    def send_frame(self, frame: bytes) -> None:
+        """Send a whole frame of the arbiter's own."""
+        if self.closed:
+            return
+        if self._writer is not None:
+            self._waiting.append((frame, None))
+        else:
+            self._outbox.send(frame)
+            if self._outbox.pending:
+                self.update_reading()
+
+    def send_error(self, request_id: int, error: DirtyError) -> None:
+        data = error.to_dict()
+        self.send_frame(Error(request_id, data["error_type"], data["message"], data["details"]).to_bytes())
+
+    def is_inside_frame_of(self, link: SlotLink) -> bool:
+        """Whether part of a frame of `link` has gone, or waits to go, to the client."""
+        return self._writer is link or any(entry[1] is link for entry in self._waiting)
+
+    def is_stalled(self) -> bool:
+        """Whether the client leaves answers unread."""
+        return self._outbox.pending > 0
+
+    def _next_writer(self) -> None:
+        while self._waiting:
+            data, link = self._waiting.popleft()
+            self._outbox.send(data)
+            if link is not None:
+                self._writer = link
+                break
+        if not self._outbox.pending:
+            self._drained()
+
+    def _stall(self, link: SlotLink) -> None:
+        link.outbox.pause()
+        self._stalled.add(link)
+        self.update_reading()
+
+    def _drained(self) -> None:
+        stalled, self._stalled = self._stalled, set()
+        for link in stalled:
+            link.outbox.resume()
+        self.update_reading()
+
+    def release(self, link: SlotLink) -> None:
+        """`link` is done with its call for this client."""
+        if self._stalled:
+            self._stalled.discard(link)
+
+    # End
+
+    def close(self) -> None:
+        """The client is gone, or is to go: its calls are abandoned."""
+        if self.closed:
+            return
+        self.closed = True
+        self._outbox.detach()
+        self._sock.close()
+        self._waiting.clear()
+        for call in list(self.calls.values()):
+            self.pool.abandon(call)
+        self.calls.clear()
+        for link in self._stalled:
+            link.outbox.resume()
+        self._stalled.clear()
+        self.pool.caller_gone(self)

@@ -1,0 +1,96 @@
+"""The client's side of the protocol without I/O: frames of requests, and what frames of answers mean.
+
+Shared by the blocking client (client.py) and the asyncio one (aclient.py), which only move the bytes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from gunicorn_dirty_protocol import HEADER_SIZE, MessageType, ProtocolError, Request, Response
+from gunicorn_dirty_protocol import Chunk as _Chunk
+from gunicorn_dirty_protocol import Error as _Error
+
+from .errors import DirtyConnectionError, DirtyError, DirtyProtocolError
+
+__all__ = ["SOCKET_VARIABLE", "default_socket_path", "next_id", "read_header", "read_payload", "request_frame"]
+
+SOCKET_VARIABLE = "GUNICORN_DIRTY_SOCKET"
+
+_HEADER = struct.Struct(">HBBIQ")
+_MAGIC = 0x4744
+_VERSION = 1
+RESPONSE = int(MessageType.RESPONSE)
+ERROR = int(MessageType.ERROR)
+CHUNK = int(MessageType.CHUNK)
+END = int(MessageType.END)
+
+#: A new request id for this process; safe in threads.
+next_id: Callable[[], int] = itertools.count(1).__next__
+
+
+def default_socket_path() -> str:
+    """Where the pool listens, from the environment.
+
+    :raises DirtyConnectionError: the variable is not set
+    """
+    path = os.environ.get(SOCKET_VARIABLE)
+    if not path:
+        raise DirtyConnectionError(
+            f"no dirty pool is known here: {SOCKET_VARIABLE} is not set. Start the server with --dirty-app and "
+            "--dirty-workers, or a pool with python -m gunicorn.dirty, and call from a process that it started or "
+            "with that variable set"
+        )
+    return path
+
+
+def request_frame(request_id: int, app_path: str, action: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    """A REQUEST as bytes.
+
+    :raises DirtyProtocolError: an argument cannot be carried
+    """
+    try:
+        return Request(request_id, app_path, action, args, kwargs).to_bytes()
+    except ProtocolError as exc:
+        raise DirtyProtocolError(f"the arguments of {action} of {app_path} cannot be sent: {exc}") from exc
+
+
+def read_header(buffer: bytes | bytearray | memoryview, request_id: int | None) -> tuple[int, int, int]:
+    """Type, payload length (bytes) and request id of the answer that begins in `buffer` (16 bytes or more).
+
+    :param request_id: whose answer it must be; None for any
+    :raises DirtyProtocolError: it is no answer, or another's. The connection is of no more use.
+    """
+    magic, version, kind, length, number = _HEADER.unpack_from(buffer)
+    if magic != _MAGIC or version != _VERSION or not RESPONSE <= kind <= END:
+        raise DirtyProtocolError(
+            "what answers on the socket does not speak the dirty protocol", bytes(buffer[:HEADER_SIZE])
+        )
+    if request_id is not None and number != request_id:
+        raise DirtyProtocolError(f"an answer for request {number} came where one for {request_id} was due")
+    return kind, length, number
+
+
+def read_payload(kind: int, payload: bytes | bytearray | memoryview) -> Any:
+    """The value of a RESPONSE or CHUNK, None for END.
+
+    :raises DirtyError: the one that an ERROR carries
+    :raises DirtyProtocolError: the payload is malformed
+    """
+    try:
+        if kind == RESPONSE:
+            return Response.from_payload(0, payload).result
+        if kind == CHUNK:
+            return _Chunk.from_payload(0, payload).data
+        if kind == ERROR:
+            error = _Error.from_payload(0, payload)
+            raise DirtyError.from_dict(
+                {"error_type": error.error_type, "message": error.message, "details": error.details}
+            )
+    except ProtocolError as exc:
+        raise DirtyProtocolError(f"malformed answer: {exc}", bytes(payload[:64])) from exc
+    return None

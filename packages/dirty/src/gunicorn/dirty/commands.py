@@ -1,0 +1,122 @@
+"""The messages that the arbiter answers itself: STATUS and MANAGE (WIRE), and what it has to refuse. Used by dispatch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gunicorn_dirty_protocol import Error, Manage, ManageOp, MessageType, ProtocolError, Response
+
+from .call import PoolCall
+from .errors import DirtyError, DirtyProtocolError
+
+if TYPE_CHECKING:
+    from .arbiter import DirtyArbiter
+    from .process import WorkerProcess
+
+__all__ = ["answer", "status"]
+
+
+def answer(arbiter: DirtyArbiter, kind: int, request_id: int, payload: bytes) -> bytes:
+    """The frame that answers a message of type `kind`; never raises for what the client sent."""
+    try:
+        if kind == MessageType.STATUS:
+            return Response(request_id, status(arbiter)).to_bytes()
+        if kind == MessageType.MANAGE:
+            return Response(request_id, _manage(arbiter, Manage.from_payload(request_id, payload))).to_bytes()
+        if kind == MessageType.STASH:
+            raise DirtyError("the stash is not available in this version of gunicorn-dirty")
+        raise DirtyProtocolError(f"the arbiter does not answer messages of type 0x{kind:02x}")
+    except ProtocolError as exc:
+        error: DirtyError = DirtyProtocolError(f"malformed message of type 0x{kind:02x}: {exc}", payload)
+    except DirtyError as exc:
+        error = exc
+    data = error.to_dict()
+    return Error(request_id, data["error_type"], data["message"], data["details"]).to_bytes()
+
+
+def status(arbiter: DirtyArbiter) -> dict[str, Any]:
+    """The state of the pool; times in seconds. The keys of WIRE.md and more."""
+    now = arbiter.loop.now
+    supervisor, dispatcher = arbiter.supervisor, arbiter.dispatcher
+    processes = sorted(supervisor.processes.values(), key=lambda process: process.age)
+    specs = {app.path: app.workers for app in arbiter.config.apps}
+    return {
+        "arbiter_pid": arbiter.pid,
+        "state": arbiter.state,
+        "uptime": now - arbiter.started_at,
+        "socket": arbiter.listener.path,
+        "workers": [_worker(process, now) for process in processes],
+        "worker_count": len(processes),
+        "target_workers": supervisor.placement.workers,
+        "apps": [
+            {
+                "import_path": path,
+                "worker_count": specs.get(path),
+                "current_workers": sum(p.ready_at is not None and path in p.apps for p in processes),
+                "worker_pids": [p.pid for p in processes if path in p.apps],
+                "queued": dispatcher.scheduler.queued(path),
+            }
+            for path in dispatcher.scheduler.apps
+        ],
+        "seats": [
+            {
+                "number": seat.number,
+                "pid": seat.process.pid if seat.process else None,
+                "apps": list(seat.apps),
+                "restarts": max(0, seat.restarts),
+                "failures": seat.failures,
+                "given_up": seat.given_up,
+                "error": seat.error,
+            }
+            for seat in supervisor.seats.values()
+        ],
+        "queued": dispatcher.scheduler.waiting,
+        "connections": len(dispatcher.callers),
+        "timeout": dispatcher.timeout,
+    }
+
+
+def _worker(process: WorkerProcess, now: float) -> dict[str, Any]:
+    return {
+        "pid": process.pid,
+        "age": process.age,
+        "number": process.number,
+        "apps": list(process.apps),
+        "booted": process.ready_at is not None,
+        "state": process.state.value,
+        "last_heartbeat": max(0.0, now - process.seen_at),
+        "calls": process.calls_done,
+        "slots": [_slot(link.index, link.call, now) for link in process.links],
+    }
+
+
+def _slot(index: int, call: object, now: float) -> dict[str, Any]:
+    if not isinstance(call, PoolCall):
+        return {"slot": index, "busy": False}
+    return {
+        "slot": index,
+        "busy": True,
+        "call": call.id,
+        "app": call.app,
+        "action": call.action,
+        "seconds": now - (call.started if call.started is not None else call.arrived),
+        "caller_pid": call.caller.pid if call.caller is not None else None,
+    }
+
+
+def _manage(arbiter: DirtyArbiter, message: Manage) -> dict[str, Any]:
+    if message.count < 1:
+        raise DirtyProtocolError(f"the number of workers to add or remove is {message.count}, it must be 1 or more")
+    adding = message.op is ManageOp.ADD
+    numbers, reason = arbiter.supervisor.scale(message.count if adding else -message.count)
+    result: dict[str, Any] = {
+        "success": bool(numbers),
+        "operation": "add" if adding else "remove",
+        "requested": message.count,
+        "spawned" if adding else "removed": len(numbers),
+        "total_workers": len(arbiter.supervisor.seats),
+        "target_workers": arbiter.supervisor.placement.workers,
+    }
+    if reason:
+        result["reason"] = reason
+    return result

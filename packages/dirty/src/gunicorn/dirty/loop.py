@@ -1,0 +1,230 @@
+"""The arbiter's event loop: readiness, timers and signals in one thread, made to be forked out of.
+
+Why not asyncio: docs/decisions/0002-dirty-arbiter-is-a-selector-loop.md. `select.epoll` is used directly where there is
+one, since the arbiter's time per call is mostly system calls and the dispatch around them; elsewhere `selectors` does it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import select
+import selectors
+import signal
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+__all__ = ["HANGUP", "READ", "WRITE", "Loop", "Timer"]
+
+READ = 1
+WRITE = 4
+HANGUP = 16  # reported whether asked for or not: the peer is gone in both directions, or the descriptor is broken
+
+_EPOLLERR = 8
+
+
+class Watched(Protocol):
+    """What can be registered: a socket, or anything with these two."""
+
+    def fileno(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class Timer:
+    """A callback at a time; :meth:`cancel` it any time."""
+
+    __slots__ = ("callback", "when")
+
+    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+        self.when = when
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class _SelectorPoller:
+    """`selectors` behind the three calls of `select.epoll` that the loop uses."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._idle: set[int] = set()  # registered for hang-ups only, which selectors cannot express
+
+    def register(self, fd: int, events: int) -> None:
+        if events:
+            self._selector.register(fd, self._wanted(events))
+        else:
+            self._idle.add(fd)
+
+    def modify(self, fd: int, events: int) -> None:
+        self.unregister(fd)
+        self.register(fd, events)
+
+    def unregister(self, fd: int) -> None:
+        if fd in self._idle:
+            self._idle.discard(fd)
+        else:
+            self._selector.unregister(fd)
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        return [
+            (key.fd, (READ if ready & selectors.EVENT_READ else 0) | (WRITE if ready & selectors.EVENT_WRITE else 0))
+            for key, ready in self._selector.select(timeout)
+        ]
+
+    def close(self) -> None:
+        self._selector.close()
+
+    @staticmethod
+    def _wanted(events: int) -> int:
+        wanted = (selectors.EVENT_READ if events & READ else 0) | (selectors.EVENT_WRITE if events & WRITE else 0)
+        return wanted
+
+
+class Loop:
+    """One per process. Handlers are called as `handler(events)` with a mask of READ, WRITE and HANGUP.
+
+    :ivar now: the monotonic time at which the handlers of this round began; timers and deadlines are reckoned from it
+    """
+
+    def __init__(self, *, epoll: bool = hasattr(select, "epoll")) -> None:
+        self._poller: Any = select.epoll() if epoll else _SelectorPoller()  # type: ignore[attr-defined,unused-ignore]
+        self._handlers: dict[int, tuple[Callable[[int], None], Watched]] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._count = itertools.count()
+        self._running = False
+        self._wakeup: tuple[int, int] | None = None
+        self._signals: dict[int, Callable[[], None]] = {}
+        self._previous: dict[int, Any] = {}
+        self.now = time.monotonic()
+
+    # Descriptors
+
+    def register(self, watched: Watched, events: int, handler: Callable[[int], None]) -> None:
+        fd = watched.fileno()
+        self._poller.register(fd, events)
+        self._handlers[fd] = (handler, watched)
+
+    def modify(self, watched: Watched, events: int) -> None:
+        self._poller.modify(watched.fileno(), events)
+
+    def unregister(self, watched: Watched) -> None:
+        """To be called before the descriptor is closed. One that is not registered is no error."""
+        fd = watched.fileno()
+        if self._handlers.pop(fd, None) is not None:
+            self._poller.unregister(fd)
+
+    # Timers
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Call `callback()` at monotonic time `when` (seconds)."""
+        timer = Timer(when, callback)
+        heapq.heappush(self._timers, (when, next(self._count), timer))
+        return timer
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        return self.call_at(time.monotonic() + delay, callback)
+
+    # Signals
+
+    def on_signals(self, handlers: dict[int, Callable[[], None]]) -> None:
+        """Call these from the loop when their signals have come. Main thread only; once per loop."""
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        os.set_blocking(writer, False)
+        self._wakeup = (reader, writer)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        self._signals = handlers
+        for number in handlers:
+            self._previous[number] = signal.signal(number, _noticed)
+        self._poller.register(reader, READ)
+        self._handlers[reader] = (self._on_wakeup, _Descriptor(reader))
+
+    def _on_wakeup(self, _events: int) -> None:
+        assert self._wakeup is not None
+        try:
+            numbers: Iterable[int] = os.read(self._wakeup[0], 4096)
+        except BlockingIOError:
+            return
+        for number in dict.fromkeys(numbers):
+            handler = self._signals.get(number)
+            if handler is not None:
+                handler()
+
+    # Running
+
+    def run(self) -> None:
+        """Dispatch until :meth:`stop`."""
+        self._running = True
+        handlers, poll = self._handlers, self._poller.poll
+        while self._running:
+            ready = poll(self._timeout())
+            self.now = time.monotonic()
+            for fd, events in ready:
+                entry = handlers.get(fd)
+                if entry is not None:  # else an earlier handler of this round has closed it
+                    entry[0](events | HANGUP if events & _EPOLLERR else events)
+            if self._timers:
+                self._run_timers()
+
+    def stop(self) -> None:
+        self._running = False
+
+    def _timeout(self) -> float | None:
+        timers = self._timers
+        while timers and timers[0][2].callback is None:
+            heapq.heappop(timers)
+        if not timers:
+            return None
+        return max(0.0, timers[0][0] - time.monotonic())
+
+    def _run_timers(self) -> None:
+        while self._timers and self._timers[0][0] <= self.now:
+            timer = heapq.heappop(self._timers)[2]
+            if timer.callback is not None:
+                timer.callback()
+
+    # Ends
+
+    def close(self) -> None:
+        """Give back signals and the loop's own descriptors; registered objects stay their owners'."""
+        if self._wakeup is not None:
+            signal.set_wakeup_fd(-1)
+            for number, previous in self._previous.items():
+                signal.signal(number, signal.SIG_DFL if previous is None else previous)
+            for fd in self._wakeup:
+                os.close(fd)
+            self._wakeup = None
+        self._poller.close()
+        self._handlers.clear()
+
+    def forked(self) -> None:
+        """In a forked child: close everything that is registered here, so that only the parent holds it; signals to default."""
+        signal.set_wakeup_fd(-1)
+        for number in self._signals:
+            signal.signal(number, signal.SIG_DFL)
+        for _handler, watched in list(self._handlers.values()):
+            watched.close()
+        if self._wakeup is not None:
+            os.close(self._wakeup[1])
+        self._poller.close()
+        self._handlers.clear()
+        self._timers.clear()
+
+
+class _Descriptor:
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _noticed(_number: int, _frame: Any) -> None:
+    """Python runs this after the C handler has written to the wake-up pipe, which is what the loop reads."""

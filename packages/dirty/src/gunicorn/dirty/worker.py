@@ -1,0 +1,151 @@
+"""The worker process: loads its apps, runs one thread per slot, and listens to the arbiter on its main thread.
+
+Forked by the arbiter (process.py). The main thread keeps the signals and the side channel; it ends the process, whatever the
+slots are doing: on the arbiter's word, and at once when the arbiter is gone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from .app import load_dirty_app
+from .channel import Channel
+from .config import PoolConfig
+from .errors import DirtyAppError, DirtyError
+from .slot import Slot
+
+__all__ = ["DirtyWorker"]
+
+_HEARTBEAT = 2000  # milliseconds between signs of life
+_BOOT_FAILED = 3  # exit code
+
+
+class DirtyWorker:
+    """The object that hooks are given as `worker`, in the worker's process.
+
+    :ivar number: its seat, stable over replacements
+    :ivar age: how many-th worker of the pool it is
+    :ivar apps: instances by import path, once loaded
+    """
+
+    def __init__(self, number: int, age: int, ppid: int, paths: Sequence[str], config: PoolConfig) -> None:
+        self.number = number
+        self.age = age
+        self.pid = os.getpid()
+        self.ppid = ppid
+        self.paths = tuple(paths)
+        self.config = config
+        self.cfg = config.cfg
+        self.log = config.log
+        self.apps: dict[str, Any] = {}
+        self._slots: list[Slot] = []
+
+    def run(self, control: Channel, sockets: Sequence[socket.socket], lifeline: int) -> int:
+        """Live until told to stop. `lifeline` is a pipe whose end is the arbiter's. Returns the exit code."""
+        die_with(lifeline)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole terminal; the arbiter decides
+        # Written from the handler at once: the main thread may be inside an app's import.
+        leaving = b'{"leaving":true}\n'
+        signal.signal(signal.SIGTERM, lambda *_: _write(control.fileno(), leaving))
+        signal.signal(signal.SIGUSR1, lambda *_: self._reopen_logs())
+        try:
+            self._load()
+        except Exception as exc:
+            text = exc.traceback if isinstance(exc, DirtyAppError) and exc.traceback else traceback.format_exc()
+            self.log.error("Dirty worker %d cannot start: %s\n%s", self.number, exc, text)
+            control.send({"failed": str(exc)})
+            return _BOOT_FAILED
+        self._slots = [Slot(index, sock, self.apps) for index, sock in enumerate(sockets)]
+        for slot in self._slots:
+            threading.Thread(target=slot.run, name=f"dirty-slot-{slot.index}", daemon=True).start()
+        control.send({"ready": True})
+        self._listen(control)
+        self._close()
+        return 0
+
+    def _load(self) -> None:
+        for path in self.paths:
+            app = load_dirty_app(path)
+            init = getattr(app, "init", None)
+            if init is not None:
+                try:
+                    init()
+                except Exception as exc:
+                    message = f"init of dirty app {path} failed: {type(exc).__name__}: {exc}"
+                    raise DirtyAppError(message, path, "init", traceback.format_exc()) from exc
+            self.apps[path] = app
+        self.config.worker_init(self)
+
+    def _listen(self, control: Channel) -> None:
+        poll = select.poll()
+        poll.register(control.fileno(), select.POLLIN)
+        while True:
+            if not poll.poll(_HEARTBEAT):
+                control.send({"alive": True})
+                continue
+            messages = control.receive()
+            if messages is None:
+                os._exit(1)  # the arbiter is dead; nobody wants what the slots still do
+            for message in messages:
+                if "cancel" in message:
+                    index, call_id, acknowledge = message["cancel"]
+                    self._slots[index].cancel(call_id)
+                    if acknowledge:
+                        control.send({"cancelled": [index, call_id]})
+                elif message.get("stop"):
+                    return
+
+    def _close(self) -> None:
+        """Close the apps in reverse order. The process ends right after, without waiting for threads."""
+        for path, app in reversed(self.apps.items()):
+            close = getattr(app, "close", None)
+            if close is None:
+                continue
+            try:
+                close()
+            except Exception:
+                self.log.exception("close of dirty app %s failed", path)
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                pass
+
+    def _reopen_logs(self) -> None:
+        reopen = getattr(self.log, "reopen_files", None)
+        if reopen is not None:
+            reopen()
+
+
+def die_with(lifeline: int) -> None:
+    """Have the kernel kill this process when the last writing end of the pipe `lifeline` is closed.
+
+    On Linux the signal comes from the pipe itself (`F_SETSIG`, fcntl(2)), so that not even a thread that never gives up
+    the interpreter's lock can delay it. Elsewhere the end of the side channel does it, as soon as the main thread runs.
+    """
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    poll = select.poll()
+    poll.register(lifeline, select.POLLIN)
+    if poll.poll(0):
+        os._exit(1)  # it was closed before we asked
+
+
+def _write(fd: int, data: bytes) -> None:
+    try:
+        os.write(fd, data)
+    except OSError:
+        pass
