@@ -15,7 +15,7 @@ from .codes import BYTES, DICT, FLOAT, INT, LIST, MAX_KNOWN_KEY, MAX_KNOWN_KEYS,
 from .errors import EncodeError, ErrorKind
 from .limits import Limits
 
-__all__ = ["Append", "Encoder", "encode_value"]
+__all__ = ["ENCODERS", "Append", "Encoder", "encode_bytes", "encode_value", "encoder_of", "refused"]
 
 Append = Callable[[Any], None]
 # value, where its pieces go, how many more levels of nesting are allowed, limits
@@ -29,13 +29,16 @@ _TRUE = b"\x01\x01"
 _FALSE = b"\x01\x00"
 _SHORT = 128
 _STR_HEADS = tuple(pack_head(STR, size) for size in range(_SHORT))
+_SMALL = 32
+_LIST_HEADS = tuple(pack_head(LIST, count) for count in range(_SMALL))
+_DICT_HEADS = tuple(pack_head(DICT, count) for count in range(_SMALL))
 _SMALL_INTS = {number: _pack_int(INT, number) for number in range(-16, 257)}
 _small_int = _SMALL_INTS.get
 
 # Bytes values from this size on are pieces of their own, so that they are copied by the join alone, or not at all.
 _LARGE = 1024
 
-_known_keys: dict[str, bytes] = {}
+_known_keys: dict[str, bytes] = {}  # keys are at most MAX_KNOWN_KEY long, which is below _SHORT
 _NO_KEYS: dict[str, bytes] = {}
 
 
@@ -44,14 +47,16 @@ def encode_value(value: Any, append: Append, room: int, limits: Limits) -> None:
 
     :raises EncodeError: whose offset is left 0, for the caller to set to what was appended
     """
-    (_ENCODERS.get(type(value)) or _encoder_of(value))(value, append, room, limits)
+    (ENCODERS.get(type(value)) or encoder_of(value))(value, append, room, limits)
 
 
 def _encode_dict(value: dict[Any, Any], append: Append, room: int, limits: Limits) -> None:
-    append(container_head(DICT, len(value), room, limits))
-    longest = limits.max_length
-    known = (_known_keys if longest >= MAX_KNOWN_KEY else _NO_KEYS).get
-    short = _SHORT if longest >= _SHORT else 0
+    count = len(value)
+    if room < 1 or count > limits.max_items:
+        raise refused(count, limits)
+    append(_DICT_HEADS[count] if count < _SMALL else pack_head(DICT, count))
+    # With limits below what is prepared, everything goes the long way, which checks them.
+    known, short = (_known_keys.get, _SHORT) if limits.max_length >= _SHORT else (_NO_KEYS.get, 0)
     for key, item in value.items():
         append(known(key) or _encode_key(key, limits))
         kind = type(item)
@@ -66,7 +71,7 @@ def _encode_dict(value: dict[Any, Any], append: Append, room: int, limits: Limit
             try:
                 append(_small_int(item) or _pack_int(INT, item))
             except struct.error:
-                _encoder_of(item)(item, append, room, limits)
+                encoder_of(item)(item, append, room, limits)
         elif kind is float:
             append(_pack_float(FLOAT, item))
         elif item is None:
@@ -74,12 +79,15 @@ def _encode_dict(value: dict[Any, Any], append: Append, room: int, limits: Limit
         elif kind is bool:
             append(_TRUE if item else _FALSE)
         else:
-            (_ENCODERS.get(kind) or _encoder_of(item))(item, append, room - 1, limits)
+            (ENCODERS.get(kind) or encoder_of(item))(item, append, room - 1, limits)
 
 
 def _encode_list(value: Sequence[Any], append: Append, room: int, limits: Limits) -> None:
-    append(container_head(LIST, len(value), room, limits))
-    if len(value) >= MIN_RUN and _encode_run(value, append):
+    count = len(value)
+    if room < 1 or count > limits.max_items:
+        raise refused(count, limits)
+    append(_LIST_HEADS[count] if count < _SMALL else pack_head(LIST, count))
+    if count >= MIN_RUN and _encode_run(value, append):
         return
     short = _SHORT if limits.max_length >= _SHORT else 0
     for item in value:
@@ -95,7 +103,7 @@ def _encode_list(value: Sequence[Any], append: Append, room: int, limits: Limits
             try:
                 append(_small_int(item) or _pack_int(INT, item))
             except struct.error:
-                _encoder_of(item)(item, append, room, limits)
+                encoder_of(item)(item, append, room, limits)
         elif kind is float:
             append(_pack_float(FLOAT, item))
         elif item is None:
@@ -103,7 +111,7 @@ def _encode_list(value: Sequence[Any], append: Append, room: int, limits: Limits
         elif kind is bool:
             append(_TRUE if item else _FALSE)
         else:
-            (_ENCODERS.get(kind) or _encoder_of(item))(item, append, room - 1, limits)
+            (ENCODERS.get(kind) or encoder_of(item))(item, append, room - 1, limits)
 
 
 def _encode_run(value: Sequence[Any], append: Append) -> bool:
@@ -125,14 +133,12 @@ def _encode_run(value: Sequence[Any], append: Append) -> bool:
     return True
 
 
-def container_head(code: int, count: int, room: int, limits: Limits) -> bytes:
-    """The head of a container, once its limits are checked."""
-    if room < 1:
-        reason = f"nested deeper than {limits.max_depth} levels; does a list or dict contain itself?"
-        raise EncodeError(ErrorKind.TOO_DEEP, reason)
+def refused(count: int, limits: Limits) -> EncodeError:
+    """The error for a container that is over a limit."""
     if count > limits.max_items:
-        raise EncodeError(ErrorKind.TOO_MANY_ITEMS, f"{count} items exceed the limit of {limits.max_items}")
-    return pack_head(code, count)
+        return EncodeError(ErrorKind.TOO_MANY_ITEMS, f"{count} items exceed the limit of {limits.max_items}")
+    reason = f"nested deeper than {limits.max_depth} levels; does a list or dict contain itself?"
+    return EncodeError(ErrorKind.TOO_DEEP, reason)
 
 
 def _encode_key(key: Any, limits: Limits) -> bytes:
@@ -172,7 +178,7 @@ def _encode_int(value: int, append: Append, room: int, limits: Limits) -> None:
     try:
         append(_pack_int(INT, value))
     except struct.error:
-        _encoder_of(value)(value, append, room, limits)
+        encoder_of(value)(value, append, room, limits)
 
 
 def _encode_none(value: None, append: Append, room: int, limits: Limits) -> None:
@@ -199,7 +205,7 @@ def encode_bytes(value: bytes | bytearray | memoryview, append: Append, room: in
         append(value)
 
 
-_ENCODERS: dict[type, Encoder] = {
+ENCODERS: dict[type, Encoder] = {
     type(None): _encode_none,
     bool: _encode_bool,
     int: _encode_int,
@@ -214,11 +220,11 @@ _ENCODERS: dict[type, Encoder] = {
 _BASES: tuple[type, ...] = (str, float, dict, list, tuple, bytes, bytearray)
 
 
-def _encoder_of(value: Any) -> Encoder:
+def encoder_of(value: Any) -> Encoder:
     """The encoder of a subclass, of an int beyond 64 bits, or of an extension's value."""
     for base in _BASES:
         if isinstance(value, base):
-            return _ENCODERS[base]
+            return ENCODERS[base]
     if isinstance(value, int) and -(2**63) <= value < 2**63:
         return _encode_int
     from . import extensions  # only now, as uuid and decimal are slow to import and most processes never need them

@@ -19,7 +19,7 @@ from . import codes
 from .arrays import decode_array, encode_array
 from .codes import HEAD_SIZE, pack_head
 from .decoder import Context, decode_value
-from .encoder import Append, Encoder, container_head, encode_bytes, encode_value
+from .encoder import Append, Encoder, encode_bytes, encode_value, refused
 from .errors import DecodeError, EncodeError, ErrorKind
 from .limits import Limits
 
@@ -31,8 +31,6 @@ def encoder_of(value: Any) -> Encoder:
 
     :raises EncodeError: when there is none, or it lies beyond v1, and its code is forbidden
     """
-    if isinstance(value, memoryview) and value.format in ("B", "c") and value.ndim == 1:
-        return _encode_flat_view
     scalar = _scalar(value)
     if scalar is not value:
         return lambda _, append, room, limits: encode_value(scalar, append, room, limits)
@@ -40,9 +38,11 @@ def encoder_of(value: Any) -> Encoder:
         if isinstance(value, kind):
             return encoder
     try:
-        memoryview(value)
-    except TypeError:
+        view = memoryview(value)
+    except (TypeError, ValueError, BufferError):
         return _refuse
+    if type(value) is memoryview and view.format in ("B", "c") and view.ndim == 1:
+        return _encode_flat_view
     return _encode_array
 
 
@@ -169,8 +169,9 @@ def _decode_uuid(content: bytes) -> UUID:
 
 def _encode_set(value: Any, append: Append, room: int, limits: Limits) -> None:
     code = codes.FROZENSET if isinstance(value, frozenset) else codes.SET
-    head = container_head(code, len(value), room, limits)
-    content: list[Any] = [head[1:]]
+    if room < 1 or len(value) > limits.max_items:
+        raise refused(len(value), limits)
+    content: list[Any] = [len(value).to_bytes(4, "big")]
     for item in value:
         encode_value(item, content.append, room - 1, limits)
     _append_head(code, sum(map(len, content)), append, limits, "a set")

@@ -9,7 +9,7 @@ from typing import Any
 
 from .codes import DICT
 from .decoder import context, decode_dict, decode_value
-from .encoder import encode_value
+from .encoder import ENCODERS, encoder_of
 from .errors import DecodeError, EncodeError, ErrorKind
 from .header import Buffer
 from .limits import DEFAULT_LIMITS, Limits
@@ -25,7 +25,7 @@ def encode(value: object, limits: Limits = DEFAULT_LIMITS) -> bytes:
 
     Keys that are not str are encoded as ``str(key)``, tuples as lists, subclasses as what they derive from.
 
-    :raises EncodeError: with the offset that the value at fault would have had
+    :raises EncodeError: with the offset that the value at fault would have had (for one within a set, the set's)
     """
     return b"".join(encode_chunks(value, limits))
 
@@ -37,7 +37,7 @@ def encode_chunks(value: object, limits: Limits = DEFAULT_LIMITS) -> list[Buffer
     """
     chunks: list[Buffer] = []
     try:
-        encode_value(value, chunks.append, limits.max_depth, limits)
+        (ENCODERS.get(type(value)) or encoder_of(value))(value, chunks.append, limits.max_depth, limits)
     except EncodeError as error:
         error.offset = sum(map(len, chunks))
         raise
