@@ -7,8 +7,16 @@ from gunicornc.views import render
 Data = dict[str, Any]
 
 WORKERS = [
-    {"pid": 11, "slot": 0, "state": "busy", "last_heartbeat": 0.5, "requests": 1200, "current": "GET /a"},
-    {"pid": 12, "slot": 1, "state": "idle", "last_heartbeat": 75.0, "requests": 7, "current": ""},
+    {
+        "pid": 11,
+        "slot": 0,
+        "state": "busy",
+        "last_heartbeat": 0.5,
+        "requests": 1200,
+        "busy_for": 2.5,
+        "current": "GET",
+    },
+    {"pid": 12, "slot": 1, "state": "idle", "last_heartbeat": 75.0, "requests": 7, "busy_for": 0.0, "current": ""},
 ]
 
 
@@ -18,9 +26,9 @@ def lines(command: str, data: Data, width: int | None = None) -> list[str]:
 
 def test_workers() -> None:
     assert lines("show workers", {"workers": WORKERS, "count": 2}) == [
-        "PID  SLOT  STATE  HEARTBEAT  REQUESTS  CURRENT",
-        " 11     0  busy        0.5s      1200  GET /a",
-        " 12     1  idle      1m 15s         7  -",
+        "PID  SLOT  STATE  HEARTBEAT  REQUESTS  BUSY  CURRENT",
+        " 11     0  busy        0.5s      1200  2.5s  GET",
+        " 12     1  idle      1m 15s         7     -  -",
         "2 workers",
     ]
     assert lines("show workers", {"workers": [], "count": 0}) == ["no workers"]
@@ -35,6 +43,16 @@ def test_listeners() -> None:
 def test_stats() -> None:
     data = {"uptime": 3725.25, "pid": 10, "dirty_arbiter_pid": None}
     assert lines("show stats", data) == ["uptime             1h 02m", "pid                10", "dirty_arbiter_pid  -"]
+
+
+def test_config() -> None:
+    data = {"control_socket_mode": 0o600, "umask": 0, "timeout": 30, "reload": False}
+    assert lines("show config", data) == [
+        "control_socket_mode  0o600",
+        "umask                0o000",
+        "timeout              30",
+        "reload               no",
+    ]
 
 
 def test_dirty() -> None:
@@ -70,8 +88,8 @@ def test_all() -> None:
         "master 10, up 1m 01s",
         "listening at http://127.0.0.1:8000",
         "",
-        "PID  SLOT  STATE  HEARTBEAT  REQUESTS  CURRENT",
-        " 11     0  busy        0.5s      1200  GET /a",
+        "PID  SLOT  STATE  HEARTBEAT  REQUESTS  BUSY  CURRENT",
+        " 11     0  busy        0.5s      1200  2.5s  GET",
         "1 HTTP worker",
         "",
         "no dirty pool",

@@ -14,7 +14,18 @@ __all__ = ["render"]
 
 Data = Mapping[str, Any]
 
-_DURATIONS = {"uptime", "last_heartbeat", "busy_for", "timeout", "age_seconds"}
+_DURATIONS = {"uptime", "last_heartbeat", "busy_for"}
+_MODES = {"umask", "control_socket_mode"}
+
+
+def _busy(seconds: Any) -> str:
+    return duration(seconds or None)
+
+
+def _mode(value: Any) -> str:
+    """File permissions, as people write them."""
+    return f"{value:#05o}" if isinstance(value, int) else plain(value)
+
 
 _WORKERS = (
     Column("pid", "PID"),
@@ -27,7 +38,7 @@ _WORKERS = (
     Column("requests", "REQUESTS"),
     Column("errors", "ERRORS"),
     Column("connections", "CONNS"),
-    Column("busy_for", "BUSY", duration),
+    Column("busy_for", "BUSY", _busy),
     Column("current", "CURRENT"),
 )
 _DIRTY_WORKERS = (
@@ -115,6 +126,8 @@ def _listed(rows: Sequence[Data], columns: Sequence[Column], noun: str, width: i
 
 
 def _text(key: str) -> Callable[[Any], str]:
+    if key in _MODES:
+        return _mode
     return duration if key in _DURATIONS else plain
 
 
