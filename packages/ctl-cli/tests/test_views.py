@@ -76,6 +76,30 @@ def test_dirty() -> None:
     ]
 
 
+def test_what_dirty_workers_run() -> None:
+    slots = [{"slot": 0, "busy": True, "app": "m:A", "action": "go", "seconds": 2.0}, {"slot": 1, "busy": False}]
+    data = {
+        "pid": 20,
+        "apps": [{"import_path": "m:A", "queued": 3}],
+        "workers": [
+            {"pid": 21, "calls": 9, "apps": ["m:A"], "slots": slots},
+            {"pid": 22, "calls": 7, "apps": [], "slots": slots[1:]},
+        ],
+    }
+    assert lines("show dirty", data) == [
+        "pid  20",
+        "",
+        "apps:",
+        "IMPORT_PATH  QUEUED",
+        "m:A               3",
+        "",
+        "PID  CALLS  BUSY  APPS  RUNNING",
+        " 21      9  1/2   m:A   m:A.go 2.0s",
+        " 22      7  0/1   -     -",
+        "2 dirty workers",
+    ]
+
+
 def test_all() -> None:
     data: Data = {
         "arbiter": {"pid": 10, "uptime": 61},

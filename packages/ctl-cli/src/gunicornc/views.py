@@ -22,6 +22,19 @@ def _busy(seconds: Any) -> str:
     return duration(seconds or None)
 
 
+def _busy_slots(slots: Any) -> str:
+    """How many of a dirty worker's slots are busy: ``1/4``."""
+    if not isinstance(slots, list):
+        return plain(slots)
+    return f"{sum(bool(slot.get('busy')) for slot in slots)}/{len(slots)}"
+
+
+def _running(slots: Any) -> str:
+    """What a dirty worker's slots run: ``m:A.resize 2.3s``."""
+    busy = [slot for slot in slots or [] if slot.get("busy")]
+    return plain([f"{slot.get('app')}.{slot.get('action')} {duration(slot.get('seconds'))}" for slot in busy])
+
+
 def _mode(value: Any) -> str:
     """File permissions, as people write them."""
     return f"{value:#05o}" if isinstance(value, int) else plain(value)
@@ -46,11 +59,11 @@ _DIRTY_WORKERS = (
     Column("age", "AGE"),
     Column("state", "STATE"),
     Column("booted", "BOOTED"),
-    Column("uptime", "UP", duration),
     Column("last_heartbeat", "HEARTBEAT", duration),
-    Column("busy", "BUSY"),
-    Column("slots", "SLOTS"),
+    Column("calls", "CALLS"),
+    Column("slots", "BUSY", _busy_slots),
     Column("apps", "APPS"),
+    Column("slots", "RUNNING", _running),
 )
 _LISTENERS = (
     Column("url", "URL"),

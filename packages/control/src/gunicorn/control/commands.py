@@ -36,7 +36,8 @@ def show_all(introspection: Introspection) -> Outcome:
         return data
 
     def finish(status: dict[str, Any]) -> dict[str, Any]:
-        arbiter = {"pid": status.get("arbiter_pid"), "type": "dirty_arbiter", "state": pool.get("state")}
+        state = status.get("state", pool.get("state"))
+        arbiter = {"pid": status.get("arbiter_pid"), "type": "dirty_arbiter", "state": state}
         dirty_workers = [{"type": "dirty", **worker} for worker in status.get("workers", [])]
         count = len(dirty_workers)
         return {**data, "dirty_arbiter": arbiter, "dirty_workers": dirty_workers, "dirty_worker_count": count}
