@@ -108,5 +108,5 @@ def test_routing_is_read_from_the_shortest_prefix_that_holds_it():
 
 
 def test_routing_fields_behind_the_arguments_are_refused():
-    with pytest.raises(MessageError, match="lacks the field 'app_path'"):
+    with pytest.raises(MessageError, match="the field 'app_path' of REQUEST is missing"):
         read_routing(bytes.fromhex("2100000001") + b"\x11\x00\x00\x00\x04args")

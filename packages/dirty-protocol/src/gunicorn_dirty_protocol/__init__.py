@@ -6,7 +6,7 @@ For clients, arbiters and tools in any process: no dependency, no I/O, no clock,
 from .errors import DecodeError, EncodeError, ErrorKind, FrameError, MessageError, ProtocolError
 from .frames import Frame, FrameAssembler, FrameDecoder, FrameEvent, PayloadPart
 from .header import HEADER_SIZE, MAX_REQUEST_ID, Header, MessageType, pack_header, unpack_header
-from .limits import DEFAULT_LIMITS, Limits
+from .limits import DEFAULT_LIMITS, V1_LIMITS, Limits
 from .messages import (
     Cancel,
     Chunk,
@@ -18,14 +18,13 @@ from .messages import (
     Message,
     Request,
     Response,
-    Routing,
     Stash,
     StashOp,
     Status,
     parse,
     parse_frame,
-    read_routing,
 )
+from .routing import Routing, read_routing
 from .tlv import decode, decode_from, encode, encode_chunks
 
 __version__ = "0.1.0"
@@ -34,6 +33,7 @@ __all__ = [
     "DEFAULT_LIMITS",
     "HEADER_SIZE",
     "MAX_REQUEST_ID",
+    "V1_LIMITS",
     "Cancel",
     "Chunk",
     "DecodeError",

@@ -22,7 +22,9 @@ from .messages import Message, parse
 
 __all__ = ["Frame", "FrameAssembler", "FrameDecoder", "FrameEvent", "PayloadPart"]
 
-READ_SIZE = 65536
+READ_SIZE = 65536  # bytes that are read at once
+_STEP = 1024 * 1024
+_VIEW_SIZE = 65536  # payloads from this size on are not copied
 
 
 class PayloadPart(NamedTuple):
@@ -41,37 +43,45 @@ class Frame(NamedTuple):
     header: Header
     payload: bytes | memoryview
 
-    def message(self, limits: Limits = DEFAULT_LIMITS) -> Message:
+    def message(self, limits: Limits = DEFAULT_LIMITS, *, views_from: int | None = None) -> Message:
         """The frame's message.
 
+        :param views_from: as for :func:`gunicorn_dirty_protocol.decode`
         :raises DecodeError, MessageError: when the payload is wrong; the stream is still good
         """
-        return parse(self.header, self.payload, limits)
+        return parse(self.header, self.payload, limits, views_from=views_from)
 
 
 FrameEvent = Header | PayloadPart
 
 
-def _check_header(header: Header, limits: Limits, at: int) -> Header:
+def _header(data: Buffer, pos: int, at: int, limits: Limits) -> Header:
+    """The header at `pos` of `data`, which is at byte `at` of the stream."""
+    header = unpack_header(data, pos, at=at)
     if header.length > limits.max_payload:
         reason = f"a payload of {header.length} bytes exceeds the limit of {limits.max_payload}"
-        raise FrameError(ErrorKind.TOO_LONG, reason, at)
+        raise FrameError(ErrorKind.TOO_LONG, reason, at + 4)
     return header
+
+
+def _ended_inside(at: int) -> FrameError:
+    return FrameError(ErrorKind.TRUNCATED, "the stream ended inside the frame that starts here", at)
 
 
 class FrameDecoder:
     """Headers and payload parts out of a stream.
 
-    :ivar offset: bytes of the stream that were turned into events
+    :ivar limits: of which ``max_payload`` is heeded
     :ivar header: of the frame whose payload is arriving, None between frames
     :ivar left: bytes of that payload which are still to come
+    :ivar frame_offset: where in the stream that frame (or, between frames, the next one) starts
     """
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self.limits = limits
-        self.offset = 0
         self.header: Header | None = None
         self.left = 0
+        self.frame_offset = 0
         self._partial = b""  # the beginning of a header
         self._buffer: bytearray | None = None  # lent out by get_buffer
 
@@ -80,37 +90,33 @@ class FrameDecoder:
 
         :raises FrameError: when they are no frames, or one is over ``max_payload``
         """
-        if type(data) is not bytes:
-            data = bytes(data)
-        if self._partial:
-            data = self._partial + data
-            self._partial = b""
+        data = self._partial + data if self._partial else bytes(data)
+        self._partial = b""
         view = memoryview(data)
         events: list[FrameEvent] = []
         pos, end = 0, len(data)
         while True:
             if self.header is None:
                 if end - pos < HEADER_SIZE:
-                    if pos < end:
-                        self._partial = data[pos:]
+                    self._partial = data[pos:]
                     return events
-                header = _check_header(unpack_header(data, pos, at=self.offset), self.limits, self.offset)
+                self.header = _header(data, pos, self.frame_offset, self.limits)
+                self.left = self.header.length
                 pos += HEADER_SIZE
-                self.offset += HEADER_SIZE
-                self.header, self.left = header, header.length
-                events.append(header)
+                events.append(self.header)
             if pos == end and self.left:
                 return events
             part = view[pos : pos + self.left]
             pos += len(part)
-            self.offset += len(part)
             self.left -= len(part)
             events.append(PayloadPart(part, not self.left))
-            if not self.left:
-                self.header = None
+            if self.left:
+                return events
+            self.frame_offset += HEADER_SIZE + self.header.length
+            self.header = None
 
     def get_buffer(self, sizehint: int = -1) -> bytearray:
-        """A buffer to receive into; what was received is then told to :meth:`buffer_updated`."""
+        """A buffer to receive into; how much was received is then told to :meth:`buffer_updated`."""
         if self._buffer is None:
             self._buffer = bytearray(READ_SIZE)
         return self._buffer
@@ -128,17 +134,25 @@ class FrameDecoder:
         :raises FrameError: when it ended inside a frame
         """
         if self.header is not None or self._partial:
-            raise FrameError(ErrorKind.TRUNCATED, "the stream ended inside a frame", self.offset + len(self._partial))
+            raise _ended_inside(self.frame_offset)
 
 
 class FrameAssembler:
-    """Whole frames out of a stream. It holds one payload at most, and of that no more than has arrived, doubled."""
+    """Whole frames out of a stream. It holds one frame at most, in memory that grows with what arrives of it.
+
+    :ivar limits: of which ``max_payload`` is heeded
+    :ivar frame_offset: where in the stream the frame at hand starts
+    """
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self.limits = limits
-        self._decoder = FrameDecoder(limits)
+        self.frame_offset = 0
         self._header: Header | None = None
-        self._parts: list[bytes | memoryview] = []
+        self._body = bytearray()  # what is there of the frame at hand: of its header, then of its payload
+        self._scratch: bytearray | None = None  # lent for all but large payloads; no frame refers to it
+        self._lent: memoryview | None = None
+        self._lent_body = False  # whether what is lent is the end of the body
+        self._filled = 0  # bytes of the body that are received, while its end is lent
 
     def receive_data(self, data: Buffer) -> list[Frame]:
         """Take the next bytes of the stream, return the frames they complete.
@@ -146,32 +160,81 @@ class FrameAssembler:
         :raises FrameError: when they are no frames, or one is over ``max_payload``
         """
         frames: list[Frame] = []
-        for event in self._decoder.receive_data(data):
-            if isinstance(event, Header):
-                self._header = event
-                continue
-            self._parts.append(event.data)
-            if event.last:
-                assert self._header is not None
-                payload = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-                frames.append(Frame(self._header, payload))
-                self._parts = []
-        return frames
+        pos, end = 0, len(data)
+        while True:
+            if self._header is None:
+                if self._body or end - pos < HEADER_SIZE:
+                    taken = min(HEADER_SIZE - len(self._body), end - pos)
+                    self._body += data[pos : pos + taken]
+                    pos += taken
+                    if len(self._body) < HEADER_SIZE:
+                        return frames
+                    self._header = _header(self._body, 0, self.frame_offset, self.limits)
+                    self._body = bytearray()
+                else:
+                    self._header = _header(data, pos, self.frame_offset, self.limits)
+                    pos += HEADER_SIZE
+            length = self._header.length
+            left = length - len(self._body)
+            if left > end - pos:
+                self._body += data[pos:]
+                return frames
+            if self._body:
+                self._body += data[pos : pos + left]
+                frames.append(self._complete(self._body))
+            else:
+                frames.append(self._complete(memoryview(data)[pos : pos + left]))
+            pos += left
 
-    def get_buffer(self, sizehint: int = -1) -> bytearray:
-        """A buffer to receive into; what was received is then told to :meth:`buffer_updated`."""
-        return self._decoder.get_buffer(sizehint)
+    def _complete(self, payload: bytearray | memoryview) -> Frame:
+        assert self._header is not None
+        # Small payloads are decoded faster from bytes than the copy takes; of large ones there is none.
+        if len(payload) < _VIEW_SIZE or (type(payload) is memoryview and type(payload.obj) is not bytes):
+            frame = Frame(self._header, bytes(payload))
+        else:
+            frame = Frame(self._header, memoryview(payload).toreadonly())
+        self.frame_offset += HEADER_SIZE + self._header.length
+        self._header = None
+        self._body = bytearray()
+        return frame
+
+    def get_buffer(self, sizehint: int = -1) -> memoryview:
+        """A buffer to receive into; how much was received is then told to :meth:`buffer_updated`.
+
+        Inside a large payload it is the payload's own memory, so that nothing is copied later.
+        """
+        if self._lent is not None:
+            return self._lent
+        left = 0 if self._header is None else self._header.length - len(self._body)
+        self._lent_body = left >= READ_SIZE
+        if self._lent_body:
+            # As much again as there is, so that a length alone makes us hold no more than one step of memory.
+            self._filled = len(self._body)
+            self._body += bytes(min(left, max(self._filled, _STEP)))
+            self._lent = memoryview(self._body)[self._filled :]
+        else:
+            if self._scratch is None:
+                self._scratch = bytearray(READ_SIZE)
+            self._lent = memoryview(self._scratch)
+        return self._lent
 
     def buffer_updated(self, size: int) -> list[Frame]:
         """Take the first `size` bytes of the buffer as the next of the stream.
 
         :raises FrameError: as :meth:`receive_data`
         """
-        return self.receive_data(bytes(memoryview(self.get_buffer())[:size]))
+        lent = self.get_buffer()
+        self._lent = None
+        if not self._lent_body:
+            return self.receive_data(lent[:size])
+        lent.release()
+        del self._body[self._filled + size :]
+        return self.receive_data(b"")
 
     def receive_eof(self) -> None:
         """The stream has ended.
 
         :raises FrameError: when it ended inside a frame
         """
-        self._decoder.receive_eof()
+        if self._header is not None or self._body:
+            raise _ended_inside(self.frame_offset)

@@ -1,6 +1,6 @@
 """The messages: one frozen, typed class for each, from and to the bytes of a frame.
 
-Called by clients, workers and the control endpoint; a relay only calls :func:`read_routing`.
+Called by clients, workers and the control endpoint; relays need routing.py only.
 Source: docs/protocol.md, "Messages".
 
 Every class has ``type``, ``request_id``, ``to_bytes()`` (a whole frame), ``chunks()`` (the same as pieces, large bytes
@@ -13,12 +13,13 @@ import enum
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-from .errors import DecodeError, EncodeError, ErrorKind, MessageError
+from .errors import EncodeError, ErrorKind, FrameError, MessageError
+from .fields import fields_of, options, take
 from .header import HEADER_SIZE, Buffer, Header, MessageType, pack_header, unpack_header
 from .limits import DEFAULT_LIMITS, Limits
-from .tlv import decode, decode_from, encode_chunks
+from .tlv import encode_chunks
 
 __all__ = [
     "Cancel",
@@ -31,13 +32,11 @@ __all__ = [
     "Message",
     "Request",
     "Response",
-    "Routing",
     "Stash",
     "StashOp",
     "Status",
     "parse",
     "parse_frame",
-    "read_routing",
 ]
 
 
@@ -85,7 +84,7 @@ class ManageOp(enum.IntEnum):
     REMOVE = 2
 
 
-class _Base:
+class _Message:
     """What all messages have in common: a payload dict (None where the payload is empty) between two headers."""
 
     __slots__ = ()
@@ -123,7 +122,7 @@ class _Base:
 
 
 @dataclass(frozen=True)
-class Request(_Base):
+class Request(_Message):
     """Call `action` of the app at `app_path` ("module:Class") with `args` and `kwargs`.
 
     The optional keys are left out of the payload when they are None, which makes it a v1 payload:
@@ -147,7 +146,7 @@ class Request(_Base):
 
     def payload(self) -> dict[str, Any]:
         payload: dict[str, Any] = {"app_path": self.app_path, "action": self.action}
-        # Before args, so that a relay finds them at the front.
+        # The options stand before args, so that a relay finds them at the front.
         if self.deadline is not None:
             payload["deadline"] = float(self.deadline)
         if self.priority is not None:
@@ -156,25 +155,27 @@ class Request(_Base):
             payload["traceparent"] = self.traceparent
         if self.idempotency_key is not None:
             payload["idempotency_key"] = self.idempotency_key
-        payload["args"] = list(self.args)
-        payload["kwargs"] = dict(self.kwargs)
+        payload["args"] = self.args if isinstance(self.args, (list, tuple)) else list(self.args)
+        payload["kwargs"] = self.kwargs if isinstance(self.kwargs, dict) else dict(self.kwargs)
         return payload
 
     @classmethod
-    def from_payload(cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS) -> Request:
-        get = _fields(cls.type, payload, limits)
+    def from_payload(
+        cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS, views_from: int | None = None
+    ) -> Request:
+        fields = fields_of(cls.type, payload, limits, views_from)
         return cls(
             request_id,
-            get("app_path", str),
-            get("action", str),
-            get("args", list, []),
-            get("kwargs", dict, {}),
-            **_options(get),
+            take(cls.type, fields, "app_path", str),
+            take(cls.type, fields, "action", str),
+            take(cls.type, fields, "args", list, []),
+            take(cls.type, fields, "kwargs", dict, {}),
+            **options(fields),
         )
 
 
 @dataclass(frozen=True)
-class Response(_Base):
+class Response(_Message):
     """The answer to a REQUEST, STASH, STATUS or MANAGE with the same id."""
 
     type: ClassVar[MessageType] = MessageType.RESPONSE
@@ -185,12 +186,14 @@ class Response(_Base):
         return {"result": self.result}
 
     @classmethod
-    def from_payload(cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS) -> Response:
-        return cls(request_id, _fields(cls.type, payload, limits)("result", object))
+    def from_payload(
+        cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS, views_from: int | None = None
+    ) -> Response:
+        return cls(request_id, _only(cls.type, payload, limits, views_from, "result"))
 
 
 @dataclass(frozen=True)
-class Error(_Base):
+class Error(_Message):
     """The failure of a request, as data: whoever receives it makes an exception of it, or does not."""
 
     type: ClassVar[MessageType] = MessageType.ERROR
@@ -209,13 +212,20 @@ class Error(_Base):
         return {"error": error}
 
     @classmethod
-    def from_payload(cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS) -> Error:
-        get = _getter(cls.type, _fields(cls.type, payload, limits)("error", dict))
-        return cls(request_id, get("error_type", str), get("message", str, ""), get("details", dict, {}))
+    def from_payload(
+        cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS, views_from: int | None = None
+    ) -> Error:
+        error = take(cls.type, fields_of(cls.type, payload, limits, views_from), "error", dict)
+        return cls(
+            request_id,
+            take(cls.type, error, "error_type", str),
+            take(cls.type, error, "message", str, ""),
+            take(cls.type, error, "details", dict, {}),
+        )
 
 
 @dataclass(frozen=True)
-class Chunk(_Base):
+class Chunk(_Message):
     """One item of a streamed answer."""
 
     type: ClassVar[MessageType] = MessageType.CHUNK
@@ -226,18 +236,22 @@ class Chunk(_Base):
         return {"data": self.data}
 
     @classmethod
-    def from_payload(cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS) -> Chunk:
-        return cls(request_id, _fields(cls.type, payload, limits)("data", object))
+    def from_payload(
+        cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS, views_from: int | None = None
+    ) -> Chunk:
+        return cls(request_id, _only(cls.type, payload, limits, views_from, "data"))
 
 
 @dataclass(frozen=True)
-class _Empty(_Base):
+class _Empty(_Message):
     """A message whose payload is empty; a payload that is sent nevertheless is ignored, as it may hold later keys."""
 
     request_id: int
 
     @classmethod
-    def from_payload(cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS) -> Any:
+    def from_payload(
+        cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS, views_from: int | None = None
+    ) -> Any:
         return cls(request_id)
 
 
@@ -263,7 +277,7 @@ class Status(_Empty):
 
 
 @dataclass(frozen=True)
-class Stash(_Base):
+class Stash(_Message):
     """An operation on the stash. A `key`, `value` or `pattern` of None is not given, and left out."""
 
     type: ClassVar[MessageType] = MessageType.STASH
@@ -283,20 +297,22 @@ class Stash(_Base):
         return payload
 
     @classmethod
-    def from_payload(cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS) -> Stash:
-        get = _fields(cls.type, payload, limits)
+    def from_payload(
+        cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS, views_from: int | None = None
+    ) -> Stash:
+        fields = fields_of(cls.type, payload, limits, views_from)
         return cls(
             request_id,
-            _op(StashOp, cls.type, get),
-            get("table", str, ""),
-            get("key", object, None),
-            get("value", object, None),
-            get("pattern", (str, type(None)), None),
+            _operation(StashOp, cls.type, fields),
+            take(cls.type, fields, "table", str, ""),
+            fields.get("key"),
+            fields.get("value"),
+            take(cls.type, fields, "pattern", str, None),
         )
 
 
 @dataclass(frozen=True)
-class Manage(_Base):
+class Manage(_Message):
     """Add workers to the pool, or remove some."""
 
     type: ClassVar[MessageType] = MessageType.MANAGE
@@ -308,9 +324,28 @@ class Manage(_Base):
         return {"op": int(self.op), "count": self.count}
 
     @classmethod
-    def from_payload(cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS) -> Manage:
-        get = _fields(cls.type, payload, limits)
-        return cls(request_id, _op(ManageOp, cls.type, get), get("count", int, 1))
+    def from_payload(
+        cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS, views_from: int | None = None
+    ) -> Manage:
+        fields = fields_of(cls.type, payload, limits, views_from)
+        return cls(request_id, _operation(ManageOp, cls.type, fields), take(cls.type, fields, "count", int, 1))
+
+
+def _only(message: MessageType, payload: Buffer, limits: Limits, views_from: int | None, name: str) -> Any:
+    """The one field of a payload, which may be of any type."""
+    fields = fields_of(message, payload, limits, views_from)
+    try:
+        return fields[name]
+    except KeyError:
+        raise MessageError(ErrorKind.BAD_PAYLOAD, f"the field {name!r} of {message.name} is missing") from None
+
+
+def _operation(operations: Any, message: MessageType, fields: dict[str, Any]) -> Any:
+    number = take(message, fields, "op", int)
+    try:
+        return operations(number)
+    except ValueError:
+        raise MessageError(ErrorKind.BAD_PAYLOAD, f"{message.name} has no operation {number}") from None
 
 
 Message = Request | Response | Error | Chunk | End | Cancel | Stash | Status | Manage
@@ -320,128 +355,30 @@ _CLASSES: dict[MessageType, Any] = {
 }
 
 
-def parse(header: Header, payload: Buffer, limits: Limits = DEFAULT_LIMITS) -> Message:
+def parse(
+    header: Header, payload: Buffer, limits: Limits = DEFAULT_LIMITS, *, views_from: int | None = None
+) -> Message:
     """The message of a frame, given as its header and its whole payload.
 
+    :param views_from: as for :func:`gunicorn_dirty_protocol.decode`
     :raises DecodeError: when the payload is no well-formed value
     :raises MessageError: when it is, but not one of this message type
     """
-    message: Message = _CLASSES[header.type].from_payload(header.request_id, payload, limits)
+    message: Message = _CLASSES[header.type].from_payload(header.request_id, payload, limits, views_from)
     return message
 
 
 def parse_frame(data: Buffer, limits: Limits = DEFAULT_LIMITS) -> Message:
     """The message of one whole frame, header included.
 
-    :raises FrameError: when the header is wrong or the payload has not the length that it says
+    :raises FrameError: when the header is wrong, or the payload has not the length that it says
+    :raises DecodeError, MessageError: as :func:`parse`; their offset counts from the start of the payload
     """
     header = unpack_header(data)
-    payload = memoryview(data)[HEADER_SIZE:]
+    payload = data[HEADER_SIZE:]
     if len(payload) != header.length:
-        kind = ErrorKind.TRUNCATED if len(payload) < header.length else ErrorKind.TRAILING
-        raise MessageError(
-            kind, f"the header says {header.length} bytes of payload, here are {len(payload)}", HEADER_SIZE
-        )
+        reason = f"the header says {header.length} bytes of payload, here are {len(payload)}"
+        if len(payload) < header.length:
+            raise FrameError(ErrorKind.TRUNCATED, reason)
+        raise FrameError(ErrorKind.TRAILING, reason, HEADER_SIZE + header.length)
     return parse(header, payload, limits)
-
-
-_REQUIRED: Any = object()
-
-
-def _fields(message_type: MessageType, payload: Buffer, limits: Limits) -> Any:
-    value = decode(payload, limits)
-    if type(value) is not dict:
-        raise MessageError(ErrorKind.BAD_PAYLOAD, f"the payload of {message_type.name} is a dict, not {_name(value)}")
-    return _getter(message_type, value)
-
-
-def _getter(message_type: MessageType, fields: dict[str, Any]) -> Any:
-    """A function (name, type, default) -> value of a checked field."""
-
-    def get(name: str, kind: Any, default: Any = _REQUIRED) -> Any:
-        value = fields.get(name, default)
-        if value is _REQUIRED:
-            raise MessageError(ErrorKind.BAD_PAYLOAD, f"{message_type.name} lacks the field {name!r}")
-        if not isinstance(value, kind):
-            raise MessageError(ErrorKind.BAD_PAYLOAD, f"the field {name!r} of {message_type.name} is {_name(value)}")
-        return value
-
-    return get
-
-
-def _name(value: object) -> str:
-    return f"a value of type {type(value).__name__}"
-
-
-def _op(enumeration: Any, message_type: MessageType, get: Any) -> Any:
-    number = get("op", int)
-    try:
-        return enumeration(number)
-    except ValueError:
-        raise MessageError(ErrorKind.BAD_PAYLOAD, f"{message_type.name} has no operation {number}") from None
-
-
-def _options(get: Any) -> dict[str, Any]:
-    """The optional keys of a REQUEST; what has not the right type is a key of someone else's and is ignored."""
-    deadline = get("deadline", object, None)
-    priority = get("priority", object, None)
-    traceparent = get("traceparent", object, None)
-    idempotency_key = get("idempotency_key", object, None)
-    return {
-        "deadline": float(deadline) if type(deadline) in (int, float) else None,
-        "priority": priority if type(priority) is int else None,
-        "traceparent": traceparent if type(traceparent) is str else None,
-        "idempotency_key": idempotency_key if type(idempotency_key) is str else None,
-    }
-
-
-class Routing(NamedTuple):
-    """The front of a REQUEST's payload: all that a relay has to know of it."""
-
-    app_path: str
-    action: str
-    deadline: float | None = None
-    priority: int | None = None
-    traceparent: str | None = None
-    idempotency_key: str | None = None
-
-
-# More than any app path, action and trace context need; a relay need not hold more of a payload to route it.
-MAX_ROUTING = 65536
-
-
-def read_routing(prefix: Buffer, limits: Limits = DEFAULT_LIMITS) -> Routing | None:
-    """Read the fields in front of ``args`` from the first bytes of a REQUEST's payload, without decoding the arguments.
-
-    :return: None when `prefix` is too short: call again with more of the payload
-    :raises DecodeError: when the bytes are not well-formed, or `prefix` holds 64 KiB and still not all of the front
-    :raises MessageError: when the front lacks a field or has it behind the arguments
-    """
-    try:
-        return _read_routing(prefix, limits)
-    except DecodeError as error:
-        if error.kind is not ErrorKind.TRUNCATED:
-            raise
-    if len(prefix) >= MAX_ROUTING:
-        raise DecodeError(
-            ErrorKind.TOO_LONG, f"the fields before the arguments exceed {MAX_ROUTING} bytes", MAX_ROUTING
-        )
-    return None
-
-
-def _read_routing(prefix: Buffer, limits: Limits) -> Routing:
-    if len(prefix) >= 5 and prefix[0] != 0x21:
-        raise MessageError(ErrorKind.BAD_PAYLOAD, "the payload of REQUEST is not a dict")
-    if len(prefix) < 5:
-        raise DecodeError(ErrorKind.TRUNCATED, "the bytes end inside the payload's head", 0)
-    left = int.from_bytes(prefix[1:5], "big")
-    pos = 5
-    fields: dict[str, Any] = {}
-    while left:
-        key, pos = decode_from(prefix, pos, limits)
-        if key == "args" or key == "kwargs":
-            break
-        fields[key], pos = decode_from(prefix, pos, limits)
-        left -= 1
-    get = _getter(MessageType.REQUEST, fields)
-    return Routing(get("app_path", str), get("action", str), **_options(get))
