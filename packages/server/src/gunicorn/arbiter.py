@@ -1,4 +1,4 @@
-"""Arbiter: the master process. It listens, forks and replaces workers, and hosts the services; it serves nothing itself.
+"""Arbiter: the master process. It listens, forks and replaces workers, hosts the services, and serves nothing itself.
 
 ``app.base.BaseApplication.run`` makes one and calls ``run``; others subclass it (COMPAT.md). It is one selector loop:
 no thread, no event loop, and no application unless ``preload_app`` asks for it. What keeps the workers is its other

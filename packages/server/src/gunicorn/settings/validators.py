@@ -43,9 +43,10 @@ def validate_pos_int(val: Any) -> int:
 def auto_int(text: str) -> int:
     """An integer in any of Python's notations, and octal with a leading zero, as modes and umasks are written."""
     text = text.strip()
-    if len(text) > 1 and text[0] == "0" and text.isdigit():
-        return int(text, 8)
-    return int(text, 0)
+    try:
+        return int(text, 8 if len(text) > 1 and text[0] == "0" and text.isdigit() else 0)
+    except ValueError:
+        raise ValueError(f"not an integer: {text!r}") from None
 
 
 def validate_string(val: Any) -> str | None:

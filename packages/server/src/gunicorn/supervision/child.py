@@ -28,10 +28,10 @@ def run_worker(arbiter: Any, worker: Any) -> int:
     except (AppImportError, ConfigError) as exc:
         log.debug("The application cannot be loaded\n%s", traceback.format_exc())
         print(f"\n{exc}\n", file=sys.stderr, flush=True)
-        return arbiter.APP_LOAD_ERROR
+        return int(arbiter.APP_LOAD_ERROR)
     except Exception:
         log.exception("Exception in worker process")
-        return RUN_FAILED if worker.booted else arbiter.WORKER_BOOT_ERROR
+        return RUN_FAILED if worker.booted else int(arbiter.WORKER_BOOT_ERROR)
     finally:
         log.info("Worker exiting (pid: %s)", worker.pid)
         try:
