@@ -144,6 +144,25 @@ def test_silence(path: str) -> None:
             client.call("help")
 
 
+def test_a_full_backlog_is_waited_for(path: str, service: ControlService, host: Any, call: Any) -> None:
+    waiting = []
+    try:
+        while True:
+            sock = socket.socket(socket.AF_UNIX)
+            waiting.append(sock)
+            sock.setblocking(False)
+            try:
+                sock.connect(path)
+            except BlockingIOError:
+                break
+        with ControlClient(path, timeout=0.05) as client, pytest.raises(ClientTimeoutError):
+            client.call("help")
+        assert call("show stats") == host.introspection.stats()
+    finally:
+        for sock in waiting:
+            sock.close()
+
+
 @pytest.mark.parametrize(
     ("answer", "text"),
     [

@@ -148,6 +148,8 @@ def test_the_prompt_on_a_terminal(server: Any) -> None:
                 seen += os.read(parent, 65536)
             except BlockingIOError:
                 time.sleep(0.01)  # between polls
+            except OSError as exc:  # the terminal has nobody left
+                pytest.fail(f"{exc}: {seen!r}")
 
     try:
         wait_for(b"gunicorn> ")

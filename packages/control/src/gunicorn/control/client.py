@@ -34,6 +34,7 @@ DEFAULT_TIMEOUT = 10.0
 """Seconds for a call; more than the server gives itself for asking the dirty pool."""
 
 _READ_SIZE = 65536
+_CONNECT_RETRY_INTERVAL = 0.01
 
 
 class ControlClient:
@@ -115,8 +116,13 @@ class ControlClient:
         check_length(self.path)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            sock.settimeout(_left(deadline))
-            sock.connect(self.path)
+            while True:
+                sock.settimeout(_left(deadline))
+                try:
+                    sock.connect(self.path)
+                    break
+                except BlockingIOError:  # the backlog is full, and a unix socket with a timeout does not wait for it
+                    time.sleep(_CONNECT_RETRY_INTERVAL)
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as exc:
             sock.close()
             gone = "there is no such socket" if not isinstance(exc, ConnectionRefusedError) else "its server is gone"

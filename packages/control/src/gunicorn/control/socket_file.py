@@ -65,7 +65,7 @@ class SocketFile:
         self._identity = _identity(path)
 
     @classmethod
-    def open(cls, path: str, mode: int, backlog: int = 16) -> SocketFile:
+    def open(cls, path: str, mode: int, backlog: int = 64) -> SocketFile:
         """Bind ``path`` with the permissions ``mode`` and listen, non-blocking.
 
         A socket that nobody listens at is replaced, any other file is left alone.
