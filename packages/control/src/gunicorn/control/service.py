@@ -128,23 +128,25 @@ class ControlService:
             if self._lock_attempts < LOCK_RETRIES:
                 self._retry_at = endpoint.clock() + LOCK_RETRY_INTERVAL
                 return
-            self._complain(exc)
-            self._retry_at = endpoint.clock() + RETRY_INTERVAL
+            self._retry_later(endpoint.clock(), exc)
         except SocketInUseError as exc:
-            self._complain(exc)
-            self._retry_at = endpoint.clock() + RETRY_INTERVAL
+            self._retry_later(endpoint.clock(), exc)
         except SocketFileError as exc:
-            self._complain(exc)
+            self._complain(f"{exc}. The server runs without it.")
         else:
             self._lock_attempts = 0
             endpoint.listen(listener)
             host.log.info("Control socket listening at %s", listener.path)
 
-    def _complain(self, error: SocketFileError) -> None:
+    def _retry_later(self, now: float, error: SocketFileError) -> None:
+        self._retry_at = now + RETRY_INTERVAL
+        self._complain(f"{error}. The server runs without it, and tries again every {RETRY_INTERVAL:g} seconds.")
+
+    def _complain(self, text: str) -> None:
         """Say once why there is no control socket."""
         if not self._complained and self._host is not None:
             self._complained = True
-            self._host.log.warning("No control socket: %s. The server runs without it.", error)
+            self._host.log.warning("No control socket: %s", text)
 
 
 def _open_first(paths: list[str], mode: int) -> SocketFile:
