@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from gunicorn.control import endpoint as module
 from gunicorn.control.commands import REGISTRY
 from gunicorn.control.connection import MAX_REQUEST_SIZE
 from gunicorn.control.dispatch import Dispatcher
-from gunicorn.control.endpoint import IDLE_TIMEOUT, MAX_CONNECTIONS, STALL_TIMEOUT, Endpoint
+from gunicorn.control.endpoint import IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_GUESTS, STALL_TIMEOUT, Endpoint
 from gunicorn.control.framing import encode_frame
+from gunicorn.control.peer import Peer
 from gunicorn.control.socket_file import SocketFile
 
 
@@ -192,6 +194,19 @@ def test_at_the_bound_busy_connections_stay_and_new_ones_wait(
     endpoint.tick(clock.now)
     assert late.reply()["status"] == "ok"
     assert endpoint.connections == 1
+
+
+def test_guests_cannot_keep_the_owner_out(
+    host: Any, endpoint: Endpoint, path: str, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "peer_of", lambda sock, mode: Peer(1, 8, 7))
+    guests = [connect(path) for _ in range(MAX_GUESTS)]
+    assert guests[0].call("help")["status"] == "ok"
+    assert connect(path).closed()
+    assert endpoint.connections == MAX_GUESTS
+    monkeypatch.undo()
+    assert connect(path).call("help")["status"] == "ok"
+    assert guests[0].call("help")["status"] == "ok"
 
 
 def test_a_command_that_asks_the_pool(host: Any, pool: Any, client: Any) -> None:

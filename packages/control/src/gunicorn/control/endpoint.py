@@ -21,9 +21,11 @@ from gunicorn.control.pool import ANSWER_TIMEOUT, PoolCall
 from gunicorn.control.registry import AskPool
 from gunicorn.control.socket_file import SocketFile
 
-__all__ = ["IDLE_TIMEOUT", "MAX_CONNECTIONS", "STALL_TIMEOUT", "Endpoint"]
+__all__ = ["IDLE_TIMEOUT", "MAX_CONNECTIONS", "MAX_GUESTS", "STALL_TIMEOUT", "Endpoint"]
 
 MAX_CONNECTIONS = 32
+MAX_GUESTS = 16
+"""How many of the connections may be of users who may only look, so that they cannot keep the owner out."""
 IDLE_TIMEOUT = 300.0
 """Seconds after which a connection without a request is closed; a prompt reconnects unnoticed."""
 STALL_TIMEOUT = 10.0
@@ -124,6 +126,9 @@ class Endpoint:
         except OSError:  # without credentials there is no access
             sock.close()
             return
+        if not peer.may_write and sum(not connection.peer.may_write for connection in self._connections) >= MAX_GUESTS:
+            sock.close()
+            return
         self._connections.append(Connection(self, sock, peer))
 
     def _drop_idle(self) -> bool:
@@ -155,7 +160,7 @@ class Connection:
         self._call: PoolCall | None = None
         self._closed = False
         sock.setblocking(False)
-        self._peer = peer
+        self.peer = peer
         self.deadline = endpoint.clock() + IDLE_TIMEOUT
         self._watch(selectors.EVENT_READ)
 
@@ -253,7 +258,7 @@ class Connection:
 
     def _answer(self, request: Request) -> None:
         dispatcher = self._endpoint.dispatcher
-        outcome = dispatcher.dispatch(request, self._peer)
+        outcome = dispatcher.dispatch(request, self.peer)
         if not isinstance(outcome, AskPool):
             self._reply(outcome)
             return
