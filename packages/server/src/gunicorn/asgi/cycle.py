@@ -80,6 +80,8 @@ class HTTPCycle:
         state = self.state
         if kind == "http.response.body":
             body = message.get("body", b"")
+            if type(body) is not bytes:
+                body = _as_bytes(body)
             end = not message.get("more_body", False)
             event: OutEvent
             if state == STARTED:
@@ -100,14 +102,23 @@ class HTTPCycle:
             return None
         return self._interim_event(kind, message)
 
-    def rejected(self, head_sent: bool) -> None:
-        """The last event could not be put on the wire. *head_sent* says whether the response's head is already there.
+    @property
+    def begun(self) -> bool:
+        """Whether the response's head was put on the wire, so that no other response can be given."""
+        return self.state >= STREAMING
 
-        Where it is not, the application may start another response; where it is, this one is beyond repair.
+    def rejected(self, event: OutEvent) -> None:
+        """*event* could not be put on the wire.
+
+        Where it was the head, the application may start another response; where it was a part of the body, this
+        response is beyond repair.
         """
-        self.state = FAILED if head_sent else EXPECTED
+        if type(event) is ResponseHead:
+            self.state = EXPECTED
+        elif type(event) is Data:
+            self.state = FAILED
 
-    def plain_headers(self) -> tuple[tuple[bytes, bytes], ...]:
+    def plain_headers(self) -> tuple[Header, ...]:
         """The response's headers with every pair a tuple of bytes, for applications that give lists or bytearrays."""
         try:
             self.headers = tuple((bytes(name), bytes(value)) for name, value in self.headers)  # type: ignore[arg-type]
@@ -144,6 +155,12 @@ class HTTPCycle:
 
     def __repr__(self) -> str:
         return f"<HTTPCycle {self.request.method} {self.request.uri} {_STATE_NAMES[self.state]}>"
+
+
+def _as_bytes(body: Any) -> bytes:
+    if isinstance(body, (bytearray, memoryview, bytes)):
+        return bytes(body)
+    raise LocalProtocolError(f"the body of http.response.body is {type(body).__name__}, not a byte string")
 
 
 _NO_BODY: Final = Data(b"", True)

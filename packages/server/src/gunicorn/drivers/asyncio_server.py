@@ -17,7 +17,8 @@ from time import monotonic
 from typing import Any, Final
 
 from gunicorn.asgi.scope import Address, own_address, peer_address
-from gunicorn.drivers.asyncio import Exchange, HTTPProtocol
+from gunicorn.drivers.asyncio import HTTPProtocol
+from gunicorn.drivers.asyncio_exchange import Exchange
 from gunicorn.http.h1.head import HeadReader
 from gunicorn.http.h1.response import Preamble
 from gunicorn.http.policy import Policy
@@ -59,7 +60,7 @@ class Options:
     on_begin: Callable[[Exchange], None] | None = None
     """Called before the application (the hook ``pre_request``)."""
     on_end: Callable[[Exchange], None] | None = None
-    """Called after the application (the access log, the hook ``post_request``)."""
+    """Called when the response is complete, or never will be (the access log, the hook ``post_request``)."""
     on_tick: Callable[[], None] = lambda: None
     on_limit: Callable[[], None] = lambda: None
 
@@ -90,8 +91,8 @@ class Server:
         self.draining = False
         self._options = options
         self._most_requests = options.max_requests or 1 << 62
-        self._on_begin = options.on_begin
-        self._on_end = options.on_end
+        self.on_begin = options.on_begin
+        self.on_end = options.on_end
         self._slot = options.slot
         self._q = options.slot.q
         self._d = options.slot.d
@@ -146,6 +147,7 @@ class Server:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
+        self.running.clear()  # those whose task had not begun never said that they ended
         await asyncio.sleep(0)  # transports say connection_lost in the loop's next turn
 
     # ---------------------------------------------------------------- accepting
@@ -221,8 +223,6 @@ class Server:
             self._q[STATE] = BUSY
         running.add(exchange)
         self._text[:] = exchange.request.target.label
-        if self._on_begin is not None:
-            self._on_begin(exchange)
 
     def ended(self, exchange: Exchange) -> None:
         running = self.running
@@ -232,8 +232,6 @@ class Server:
             self._d[BUSY_SINCE] = 0.0
             if not self.draining:
                 self._q[STATE] = IDLE
-        if self._on_end is not None:
-            self._on_end(exchange)
         if self.requests >= self._most_requests:
             self._most_requests = 1 << 62
             self._options.on_limit()

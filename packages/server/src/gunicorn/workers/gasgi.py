@@ -16,7 +16,7 @@ from typing import Any
 
 from gunicorn import SERVER_SOFTWARE
 from gunicorn.asgi.access import ResponseRecord, environ_of
-from gunicorn.drivers.asyncio import Exchange
+from gunicorn.drivers.asyncio_exchange import Exchange
 from gunicorn.drivers.asyncio_lifespan import LifespanRunner
 from gunicorn.drivers.asyncio_server import Options, Server
 from gunicorn.http.policy import Policy
@@ -28,18 +28,24 @@ WORKER_BOOT_ERROR = 3  # gunicorn.arbiter.Arbiter.WORKER_BOOT_ERROR: the master 
 class ASGIWorker(Worker):
     """Serves ASGI 3.0 over HTTP with the lifespan protocol."""
 
-    _wake: Callable[[], None] | None = None  # makes the loop look at ``alive``; may be called by a signal handler
+    _wake: Callable[[], Any] | None = None  # makes the loop look at ``alive``; may be called by a signal handler
 
     def run(self) -> None:
         if not callable(self.wsgi):
             raise TypeError(f"the application {self.wsgi!r} is not callable, so it is no ASGI application")
         loop = new_event_loop(self.cfg.asgi_loop)
+        loop.set_exception_handler(self._log_loop_error)
         asyncio.set_event_loop(loop)
         try:
             status = loop.run_until_complete(self._serve(loop))
             loop.run_until_complete(loop.shutdown_asyncgens())
+        except SystemExit:  # INT, QUIT
+            cancel_all(loop, timeout=0.5)
+            raise
         finally:
             self._wake = None
+            # Tasks that would not end are left as they are; that is no news.
+            loop.set_exception_handler(lambda loop, context: None)
             asyncio.set_event_loop(None)
             loop.close()
         if status:
@@ -105,13 +111,17 @@ class ASGIWorker(Worker):
         self.alive = False
         over.set()
 
+    def _log_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What nobody awaits: a task of the application that failed, a callback that raised."""
+        self.log.error("%s", context.get("message", "Error in the event loop"), exc_info=context.get("exception"))
+
     # ---------------------------------------------------------------- what the server is told
 
     def _options(self, over: asyncio.Event) -> Options:
         cfg = self.cfg
-        self._pre_request = own_hook(cfg, "pre_request")
-        self._post_request = own_hook(cfg, "post_request")
-        self._access = self.log.access if self.log.access_log_enabled else None
+        pre_request = own_hook(cfg, "pre_request")
+        post_request = own_hook(cfg, "post_request")
+        access = self.log.access if self.log.access_log_enabled else None
 
         def limit_reached() -> None:
             self.log.info("Autorestarting worker after %d requests.", self.max_requests)
@@ -126,24 +136,23 @@ class ASGIWorker(Worker):
             disconnect_grace=cfg.asgi_disconnect_grace_period,
             max_requests=self.max_requests if self.max_requests < sys.maxsize else 0,
             slot=self.scoreboard,
-            on_begin=self._before if self._pre_request else None,
-            on_end=self._after if self._post_request or self._access else None,
+            on_begin=(lambda exchange: pre_request(self, exchange.request)) if pre_request else None,
+            on_end=(lambda exchange: self._after(exchange, access, post_request)) if access or post_request else None,
             on_limit=limit_reached,
         )
 
-    def _before(self, exchange: Exchange) -> None:
-        self._pre_request(self, exchange.request)
-
-    def _after(self, exchange: Exchange) -> None:
+    def _after(
+        self, exchange: Exchange, access: Callable[..., Any] | None, post_request: Callable[..., Any] | None
+    ) -> None:
         """The access log's line and the hook ``post_request``; what they raise is logged and harms no client."""
         request = exchange.request
         try:
             record = ResponseRecord(exchange)
             environ = environ_of(request, exchange.scope)
-            if self._access:
-                self._access(record, request, environ, timedelta(seconds=monotonic() - exchange.started))
-            if self._post_request:
-                self._post_request(self, request, environ, record)
+            if access:
+                access(record, request, environ, timedelta(seconds=monotonic() - exchange.started))
+            if post_request:
+                post_request(self, request, environ, record)
         except Exception:
             self.log.exception("Exception in the access log or post_request hook")
 
@@ -165,6 +174,15 @@ def new_event_loop(kind: str) -> asyncio.AbstractEventLoop:
             loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
             return loop
     return asyncio.new_event_loop()
+
+
+def cancel_all(loop: asyncio.AbstractEventLoop, timeout: float) -> None:
+    """Cancel every task of *loop*, which does not run, and give them *timeout* seconds to end."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=timeout))
 
 
 def own_hook(cfg: Any, name: str) -> Callable[..., Any] | None:

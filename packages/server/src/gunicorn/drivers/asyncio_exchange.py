@@ -1,0 +1,165 @@
+"""One request in the hands of an ASGI application: its task, its ``receive`` and its ``send``.
+
+``drivers.asyncio`` makes an :class:`Exchange` for each request that it reads; the order of messages is
+``asgi.cycle``'s business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from gunicorn.asgi.cycle import COMPLETE, EXPECTED, FAILED, ClientDisconnected, HTTPCycle, Message
+from gunicorn.asgi.scope import http_scope
+from gunicorn.http.errors import LocalProtocolError
+from gunicorn.http.events import Request, ResponseHead
+
+if TYPE_CHECKING:
+    from gunicorn.drivers.asyncio import HTTPProtocol
+
+FAILURE_HEADERS: Final = ((b"content-type", b"text/plain; charset=utf-8"),)
+FAILURE_PAGE: Final = b"Internal Server Error\n"
+
+Task: Callable[..., asyncio.Task[None]]
+if sys.version_info >= (3, 12):
+    from functools import partial
+
+    # The application's first step runs at once: one that never waits costs no turn of the loop.
+    Task = partial(asyncio.Task, eager_start=True)
+else:
+    Task = asyncio.Task
+
+
+class Exchange(HTTPCycle):
+    """One request, its response, and the application's task."""
+
+    __slots__ = ("_arrived", "grace", "protocol", "receiving", "scope", "started", "task")
+
+    task: asyncio.Task[None]
+
+    def __init__(self, protocol: HTTPProtocol, request: Request) -> None:
+        HTTPCycle.__init__(self, request)
+        server = protocol.server
+        self.protocol = protocol
+        self.scope = http_scope(request, protocol.client, protocol.own, server.root_path, server.state)
+        self.receiving = 0  # how many calls of receive() wait
+        self.started = monotonic()
+        self.grace: asyncio.TimerHandle | None = None  # until the application is cancelled, since its client is gone
+        self._arrived: asyncio.Event | None = None
+
+    def start(self) -> None:
+        server = self.protocol.server
+        server.begun(self)
+        self.task = Task(self._run(), loop=server.loop, name="request")  # a name spares making one up
+
+    def wake(self) -> None:
+        """Let ``receive()`` look again."""
+        if self._arrived is not None:
+            self._arrived.set()
+
+    async def receive(self) -> dict[str, Any]:
+        """ASGI's ``receive``."""
+        while True:
+            message = self.next_message()
+            if message is not None:
+                return message
+            protocol = self.protocol
+            if protocol.exchange is self and self.wants_body:
+                protocol.read_body(self)
+                message = self.next_message()
+                if message is not None:
+                    return message
+                if not self.receiving:
+                    protocol.since = monotonic()
+            if self._arrived is None:
+                self._arrived = asyncio.Event()
+            self._arrived.clear()
+            self.receiving += 1
+            try:
+                await self._arrived.wait()
+            finally:
+                self.receiving -= 1
+
+    async def send(self, message: Message) -> None:
+        """ASGI's ``send``."""
+        protocol = self.protocol
+        if protocol.exchange is not self and self.state != COMPLETE:
+            raise ClientDisconnected(f"{protocol.peer} has disconnected")
+        event = self.event_for(message)
+        if event is None:
+            return
+        conn = protocol.conn
+        try:
+            try:
+                conn.send(event)
+            except TypeError:
+                # Header pairs may be lists, and their items bytearrays, which cannot be looked up as they are.
+                if type(event) is not ResponseHead:
+                    raise
+                conn.send(ResponseHead(event.status, self.plain_headers(), event.body, event.end_stream))
+        except (LocalProtocolError, TypeError):
+            self.rejected(event)
+            raise
+        protocol.transport.write(conn.data_to_send())
+        if self.state == COMPLETE:
+            self._report()
+            protocol.response_ended()
+        if not protocol.writable:
+            await protocol.drained()
+
+    async def _run(self) -> None:
+        server = self.protocol.server
+        try:
+            if server.on_begin is not None:
+                server.on_begin(self)
+            await server.app(self.scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            self._ended(None)
+            raise
+        except Exception as error:
+            self._ended(error)
+        else:
+            if self.state != COMPLETE:
+                self._ended(None)
+        finally:
+            if self.grace is not None:
+                self.grace.cancel()
+            server.ended(self)
+
+    def _ended(self, error: Exception | None) -> None:
+        """The application is done, and not as it should be: say so, and answer 500 or break off where that is due."""
+        protocol, uri = self.protocol, self.request.uri
+        server, log = protocol.server, protocol.server.log
+        gone = protocol.exchange is not self  # or the response was complete
+        if error is not None and not (isinstance(error, ClientDisconnected) and gone):
+            server.failed()
+            log.error("Error handling request %s", uri, exc_info=error)
+        elif self.state == FAILED:
+            server.failed()
+            log.error("The response to %s could not be sent as the application gave it", uri)
+        elif self.state != COMPLETE and not self.disconnected:
+            server.failed()
+            missing = "starting" if self.state == EXPECTED else "completing"
+            log.error("The application returned without %s its response to %s", missing, uri)
+        if self.state == COMPLETE:
+            return
+        if gone or self.begun or (error is None and self.disconnected):
+            self._report()
+            if not gone:
+                protocol.abort()
+            return
+        self.status, self.headers, self.sent = 500, FAILURE_HEADERS, len(FAILURE_PAGE)
+        protocol.conn.send(ResponseHead(500, FAILURE_HEADERS, FAILURE_PAGE, True))
+        self.state = COMPLETE
+        protocol.flush()
+        self._report()
+        protocol.response_ended()
+
+    def _report(self) -> None:
+        """For the access log and the hooks: nothing more will be sent."""
+        report = self.protocol.server.on_end
+        if report is not None:
+            report(self)
