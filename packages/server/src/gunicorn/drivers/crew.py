@@ -3,7 +3,7 @@
 One thread leads: it polls, and runs the requests it finds itself. While requests are quick nobody else wakes up, since
 handing a request to another thread costs more than running it. Two things make a follower take the lead:
 
-- *Requests have been slow lately* (``EAGER``): then the leader wakes a follower before it runs each one.
+- *Requests have been slow lately*, more than one in five: then the leader calls a follower before it runs each one.
 - *A request turns out slow*: the first follower looks every ``TICK``, and when the leader is still at the same request
   it takes over; the old leader becomes a follower when it is done.
 
@@ -24,8 +24,10 @@ from typing import Any, Final
 from gunicorn.drivers.selector import SelectorDriver
 
 TICK: Final = 0.005  # seconds between the first follower's looks at the leader
-EAGER: Final = 0.0001  # seconds: from this average on, requests are handed over before they run
-SURPRISE: Final = 0.002  # seconds: one request counts at most this much in the average
+SLOW: Final = 0.0001  # seconds from which a request counts as slow: several times what a hand-over costs
+SLOW_STEP: Final = 4  # one slow request outweighs this many quick ones; a machine's hiccups stay below that
+SLOW_MOST: Final = 64  # the score's upper end: after this many quick requests in a row nothing is handed over
+EAGER: Final = 32  # the score from which on requests are handed over before they run
 QUIET: Final = 200  # ticks without a request after which the first follower sleeps until it is called
 SUPERVISE: Final = 1.0  # seconds between the main thread's looks at the crew
 
@@ -53,7 +55,7 @@ class Crew:
         self._first = threading.Lock()  # whoever holds it is the first follower; the others wait for it
         self._bell = threading.Lock()  # released to call the first follower
         self._handled = 0  # requests begun, by which a follower sees whether the leader moves
-        self._average = 0.0  # seconds that a request takes
+        self._score = 0  # how slow requests were lately, 0 to SLOW_MOST
         self._asleep = False
 
     def run(self) -> None:
@@ -90,7 +92,7 @@ class Crew:
             if called:
                 self._asleep = False
             moved = self._handled != handled
-            if ((called and self._average >= EAGER) or not moved) and self._baton.acquire(blocking=False):
+            if ((called and self._score >= EAGER) or not moved) and self._baton.acquire(blocking=False):
                 self._leader = member
                 return True
             quiet = 0 if moved or called else quiet + 1
@@ -111,7 +113,7 @@ class Crew:
                 return
             self._handled += 1
             started = member.since = monotonic()
-            eager = self._average >= EAGER
+            eager = self._score >= EAGER
             self._baton.release()
             if eager or self._asleep:
                 self._call()
@@ -122,7 +124,10 @@ class Crew:
                 channel.close()
             driver.release(channel)
             member.since = 0.0
-            self._average += (min(monotonic() - started, SURPRISE) - self._average) / 32
+            if monotonic() - started > SLOW:
+                self._score = min(self._score + SLOW_STEP, SLOW_MOST)
+            elif self._score:
+                self._score -= 1
             if (self._leader is not member and not eager) or not self._baton.acquire(blocking=False):
                 return
             self._leader = member
