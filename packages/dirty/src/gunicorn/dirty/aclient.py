@@ -15,8 +15,9 @@ from typing import Any
 
 from gunicorn_dirty_protocol import Cancel, Frame, FrameAssembler, ProtocolError
 
-from .calls import CHUNK, END, next_id, read_payload, request_frame
+from .calls import next_id, read_payload, request_frame
 from .errors import DirtyConnectionError, DirtyError, DirtyProtocolError, DirtyTimeoutError
+from .wire import CHUNK, END
 
 __all__ = ["AsyncConnections", "AsyncDirtyStream"]
 

@@ -12,10 +12,9 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
-from gunicorn_dirty_protocol import Chunk
-
 from .errors import DirtyCancelledError
 from .slot import Job
+from .wire import chunk_frame
 
 __all__ = ["Runner", "runner"]
 
@@ -85,7 +84,7 @@ class Runner:
         count = 0
         try:
             async for item in items:
-                frame = Chunk(job.id, item).to_bytes()
+                frame = chunk_frame(job.id, item)
                 try:
                     sent = sock.send(frame, socket.MSG_DONTWAIT)
                 except BlockingIOError:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import subprocess
 import sys
 import traceback
 from collections.abc import Iterable
@@ -141,6 +140,8 @@ def get_app_workers_attribute(import_path: str) -> int | None:
 
     :raises DirtyAppError: the app cannot be imported, or not in 60 seconds
     """
+    import subprocess  # rarely wanted, and the master imports this module
+
     program = (
         "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
         "from gunicorn.dirty.app import workers_attribute;"

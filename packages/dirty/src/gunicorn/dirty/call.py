@@ -14,26 +14,16 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from gunicorn_dirty_protocol import HEADER_SIZE, MessageType
-
 from .scheduler import Call
+from .wire import HEADER_SIZE
 
 if TYPE_CHECKING:
     from .caller import Caller
 
 __all__ = ["PoolCall", "ReceiveBuffer"]
 
-HEADER = struct.Struct(">HBBIQ")  # magic, version, type, payload length, request id
 ID = struct.Struct(">Q")
 ID_OFFSET = 8
-MAGIC = 0x4744
-VERSION = 1
-# As plain ints, which compare faster than members of an enum.
-REQUEST = int(MessageType.REQUEST)
-RESPONSE = int(MessageType.RESPONSE)
-CHUNK = int(MessageType.CHUNK)
-END = int(MessageType.END)
-CANCEL = int(MessageType.CANCEL)
 
 READ_SIZE = 65536
 

@@ -6,13 +6,14 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING
 
-from gunicorn_dirty_protocol import HEADER_SIZE, DecodeError, Error, MessageError, read_routing
+from gunicorn_dirty_protocol import DecodeError, Error, MessageError
 
-from .call import CANCEL, HEADER, ID, ID_OFFSET, MAGIC, REQUEST, VERSION, PoolCall, ReceiveBuffer
+from .call import ID, ID_OFFSET, PoolCall, ReceiveBuffer
 from .errors import DirtyError, DirtyProtocolError
 from .link import SlotLink
 from .loop import HANGUP, READ, WRITE
 from .outbox import Outbox
+from .wire import CANCEL, HEADER, HEADER_SIZE, MAGIC, REQUEST, VERSION
 
 if TYPE_CHECKING:
     from .dispatch import Dispatcher
@@ -111,24 +112,25 @@ class Caller:
             return 0
         else:
             self.pool.command(self, kind, request_id, bytes(buffer.view[start:stop]))
-        self._body_left = length - (stop - start)
+        used: int = stop - pos
+        self._body_left = HEADER_SIZE + length - used
         self._body_of = None
-        return stop - pos
+        return used
 
     def _request(self, buffer: ReceiveBuffer, pos: int, stop: int, request_id: int, length: int) -> int:
         start = pos + HEADER_SIZE
         left = length - (stop - start)
         try:
-            routing = read_routing(buffer.view[start:stop])
-            if routing is None and left:
+            route = self.pool.routes.find(buffer.data, start, stop)
+            if route is None and left:
                 return 0
-            if routing is None:
+            if route is None:
                 raise DirtyProtocolError("the request ends before its app and action")
             if request_id in self.calls:
                 raise DirtyProtocolError(
                     f"request id {request_id} is that of another request, which is not answered yet"
                 )
-            call = self.pool.new_call(self, request_id, routing.app_path, routing.action)
+            call = self.pool.new_call(self, request_id, *route)
             link = self.pool.submit(call)
         except (DecodeError, MessageError) as exc:
             self.send_error(request_id, DirtyProtocolError(f"malformed request: {exc}"))

@@ -7,27 +7,18 @@ from __future__ import annotations
 
 import itertools
 import os
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gunicorn_dirty_protocol import HEADER_SIZE, MessageType, ProtocolError, Request, Response
-from gunicorn_dirty_protocol import Chunk as _Chunk
-from gunicorn_dirty_protocol import Error as _Error
+from gunicorn_dirty_protocol import Error, ProtocolError
 
+from . import wire
 from .errors import DirtyConnectionError, DirtyError, DirtyProtocolError
+from .wire import CHUNK, END, ERROR, HEADER, HEADER_SIZE, MAGIC, RESPONSE, VERSION
 
 __all__ = ["SOCKET_VARIABLE", "default_socket_path", "next_id", "read_header", "read_payload", "request_frame"]
 
 SOCKET_VARIABLE = "GUNICORN_DIRTY_SOCKET"
-
-_HEADER = struct.Struct(">HBBIQ")
-_MAGIC = 0x4744
-_VERSION = 1
-RESPONSE = int(MessageType.RESPONSE)
-ERROR = int(MessageType.ERROR)
-CHUNK = int(MessageType.CHUNK)
-END = int(MessageType.END)
 
 #: A new request id for this process; safe in threads.
 next_id: Callable[[], int] = itertools.count(1).__next__
@@ -54,7 +45,7 @@ def request_frame(request_id: int, app_path: str, action: str, args: Sequence[An
     :raises DirtyProtocolError: an argument cannot be carried
     """
     try:
-        return Request(request_id, app_path, action, args, kwargs).to_bytes()
+        return wire.request_frame(request_id, app_path, action, args, kwargs)
     except ProtocolError as exc:
         raise DirtyProtocolError(f"the arguments of {action} of {app_path} cannot be sent: {exc}") from exc
 
@@ -65,8 +56,8 @@ def read_header(buffer: bytes | bytearray | memoryview, request_id: int | None) 
     :param request_id: whose answer it must be; None for any
     :raises DirtyProtocolError: it is no answer, or another's. The connection is of no more use.
     """
-    magic, version, kind, length, number = _HEADER.unpack_from(buffer)
-    if magic != _MAGIC or version != _VERSION or not RESPONSE <= kind <= END:
+    magic, version, kind, length, number = HEADER.unpack_from(buffer)
+    if magic != MAGIC or version != VERSION or not RESPONSE <= kind <= END:
         raise DirtyProtocolError(
             "what answers on the socket does not speak the dirty protocol", bytes(buffer[:HEADER_SIZE])
         )
@@ -75,7 +66,7 @@ def read_header(buffer: bytes | bytearray | memoryview, request_id: int | None) 
     return kind, length, number
 
 
-def read_payload(kind: int, payload: bytes | bytearray | memoryview) -> Any:
+def read_payload(kind: int, payload: bytes | memoryview) -> Any:
     """The value of a RESPONSE or CHUNK, None for END.
 
     :raises DirtyError: the one that an ERROR carries
@@ -83,11 +74,11 @@ def read_payload(kind: int, payload: bytes | bytearray | memoryview) -> Any:
     """
     try:
         if kind == RESPONSE:
-            return Response.from_payload(0, payload).result
+            return wire.read_response(payload)
         if kind == CHUNK:
-            return _Chunk.from_payload(0, payload).data
+            return wire.read_chunk(payload)
         if kind == ERROR:
-            error = _Error.from_payload(0, payload)
+            error = Error.from_payload(0, payload)
             raise DirtyError.from_dict(
                 {"error_type": error.error_type, "message": error.message, "details": error.details}
             )

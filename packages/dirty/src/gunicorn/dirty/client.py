@@ -14,10 +14,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_dirty_protocol import HEADER_SIZE
-
-from .calls import CHUNK, END, default_socket_path, next_id, read_header, read_payload, request_frame
+from .calls import default_socket_path, next_id, read_header, read_payload, request_frame
 from .errors import DirtyConnectionError, DirtyError, DirtyTimeoutError
+from .wire import CHUNK, END, HEADER_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -169,7 +168,7 @@ class DirtyClient:
         connection = self._send(frame, deadline)
         try:
             kind, payload = connection.receive(request_id, deadline)
-            if kind == CHUNK or kind == END:
+            if kind in (CHUNK, END):
                 raise DirtyError(f"{action} of {app_path} streams its result: call stream(), not execute()")
         except BaseException as exc:
             raise self._broken(connection, exc, app_path, action) from None

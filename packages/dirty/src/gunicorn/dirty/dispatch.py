@@ -21,6 +21,7 @@ from .errors import (
 from .link import SlotLink
 from .loop import Loop, Timer
 from .scheduler import NoWorkers, QueueFull, Scheduler, UnknownApp
+from .wire import Routes
 
 if TYPE_CHECKING:
     from .arbiter import DirtyArbiter
@@ -43,6 +44,7 @@ class Dispatcher:
         self.arbiter = arbiter
         self.loop: Loop = arbiter.loop
         self.buffer = ReceiveBuffer()
+        self.routes = Routes()
         self.scheduler = Scheduler(arbiter.config.queue_size)
         self.timeout = float(arbiter.config.timeout)
         self.cancel_grace = float(arbiter.config.cancel_grace)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from gunicorn_dirty_protocol import HEADER_SIZE
-
-from .call import CHUNK, END, HEADER, ID, ID_OFFSET, MAGIC, RESPONSE, VERSION, PoolCall, ReceiveBuffer
+from .call import ID, ID_OFFSET, PoolCall, ReceiveBuffer
 from .loop import HANGUP, READ, WRITE, Timer
 from .outbox import Outbox
 from .scheduler import Member, Slot
+from .wire import CHUNK, END, HEADER, HEADER_SIZE, MAGIC, RESPONSE, VERSION
 
 if TYPE_CHECKING:
     from .dispatch import Dispatcher

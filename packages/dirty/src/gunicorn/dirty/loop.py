@@ -80,8 +80,7 @@ class _SelectorPoller:
 
     @staticmethod
     def _wanted(events: int) -> int:
-        wanted = (selectors.EVENT_READ if events & READ else 0) | (selectors.EVENT_WRITE if events & WRITE else 0)
-        return wanted
+        return (selectors.EVENT_READ if events & READ else 0) | (selectors.EVENT_WRITE if events & WRITE else 0)
 
 
 class Loop:

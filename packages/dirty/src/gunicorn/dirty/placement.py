@@ -39,7 +39,7 @@ class Placement:
         self._apps = tuple(apps)
         if len({app.path for app in self._apps}) != len(self._apps):
             raise ValueError("two dirty apps have the same path")
-        self.plan: dict[int, tuple[str, ...]] = {number: () for number in range(1, workers + 1)}
+        self.plan: dict[int, tuple[str, ...]] = dict.fromkeys(range(1, workers + 1), ())
         for app in self._apps:
             for number in self._homes(app, len(self.plan)):
                 self.plan[number] = (*self.plan[number], app.path)

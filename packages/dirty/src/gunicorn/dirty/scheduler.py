@@ -16,15 +16,15 @@ from collections.abc import Iterable
 __all__ = ["Call", "Member", "MemberState", "NoWorkers", "QueueFull", "Scheduler", "Slot", "UnknownApp"]
 
 
-class UnknownApp(LookupError):  # noqa: N818 (named for what it says; the arbiter turns it into a DirtyAppNotFoundError)
+class UnknownApp(LookupError):
     """The app is not one of the pool's."""
 
 
-class NoWorkers(Exception):  # noqa: N818
+class NoWorkers(Exception):
     """No member has the app, loading ones included."""
 
 
-class QueueFull(Exception):  # noqa: N818
+class QueueFull(Exception):
     """The app's queue is at its bound."""
 
 

@@ -7,21 +7,11 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gunicorn_dirty_protocol import (
-    HEADER_SIZE,
-    Chunk,
-    End,
-    Error,
-    MessageType,
-    ProtocolError,
-    Request,
-    Response,
-)
+from gunicorn_dirty_protocol import End, Error, ProtocolError
 
 from .errors import (
     DirtyAppError,
@@ -30,11 +20,10 @@ from .errors import (
     DirtyError,
     DirtyProtocolError,
 )
+from .wire import HEADER, HEADER_SIZE, REQUEST, chunk_frame, read_request, response_frame
 
 __all__ = ["Job", "Slot"]
 
-_HEADER = struct.Struct(">HBBIQ")
-_REQUEST = int(MessageType.REQUEST)
 _READ_SIZE = 65536
 # Results of these types are values; anything else is looked at, since it may be a generator or a coroutine.
 _VALUES = frozenset((type(None), bool, int, float, str, bytes, bytearray, list, tuple, dict))
@@ -109,7 +98,7 @@ class Slot:
                 have = have + more if more else 0
             if not have:
                 return
-            _magic, _version, kind, length, request_id = _HEADER.unpack_from(buffer)
+            _magic, _version, kind, length, request_id = HEADER.unpack_from(buffer)
             job = self._job = Job(request_id)
             whole = HEADER_SIZE + length
             payload = view[HEADER_SIZE:whole] if whole <= _READ_SIZE else memoryview(bytearray(length))
@@ -119,7 +108,7 @@ class Slot:
                 self._receive(payload[have - HEADER_SIZE :])
             if self._cancelled_id == request_id:
                 job.cancelled = True
-            if job.cancelled or kind != _REQUEST:
+            if job.cancelled or kind != REQUEST:
                 self._fail(job, DirtyCancelledError())
             else:
                 self._answer(job, payload)
@@ -136,29 +125,29 @@ class Slot:
 
     def _answer(self, job: Job, payload: memoryview) -> None:
         try:
-            request = Request.from_payload(job.id, payload)
+            app_path, action, args, kwargs = read_request(payload)
         except ProtocolError as exc:
             self._fail(job, DirtyProtocolError(f"malformed request: {exc}"))
             return
-        app = self._apps.get(request.app_path)
+        app = self._apps.get(app_path)
         if app is None:
-            self._fail(job, DirtyAppNotFoundError(request.app_path))
+            self._fail(job, DirtyAppNotFoundError(app_path))
             return
         try:
-            result = app(request.action, *request.args, **request.kwargs)
+            result = app(action, *args, **kwargs)
             if type(result) in _VALUES:
-                self._send(Response(job.id, result).to_bytes())
+                self._send(response_frame(job.id, result))
             else:
                 self._send_other(job, result)
         except OSError as exc:
             if self._is_lost():
                 raise
-            self._fail(job, describe(exc, request.app_path, request.action))
+            self._fail(job, describe(exc, app_path, action))
         except ProtocolError as exc:
-            message = f"what {request.action} of {request.app_path} gave cannot be sent: {exc}"
-            self._fail(job, DirtyAppError(message, request.app_path, request.action))
+            message = f"what {action} of {app_path} gave cannot be sent: {exc}"
+            self._fail(job, DirtyAppError(message, app_path, action))
         except BaseException as exc:
-            self._fail(job, describe(exc, request.app_path, request.action))
+            self._fail(job, describe(exc, app_path, action))
 
     def _send_other(self, job: Job, result: Any) -> None:
         cls = type(result)
@@ -169,18 +158,18 @@ class Slot:
                 runner().stream(job, result, self._sock)
                 self._end(job)
             else:
-                self._send(Response(job.id, runner().call(job, result)).to_bytes())
+                self._send(response_frame(job.id, runner().call(job, result)))
         elif hasattr(cls, "__next__"):
             self._stream(job, result)
         else:
-            self._send(Response(job.id, result).to_bytes())
+            self._send(response_frame(job.id, result))
 
     def _stream(self, job: Job, items: Iterator[Any]) -> None:
         try:
             for item in items:
                 if job.cancelled:
                     break
-                self._send(Chunk(job.id, item).to_bytes())
+                self._send(chunk_frame(job.id, item))
         finally:
             close = getattr(items, "close", None)
             if close is not None:

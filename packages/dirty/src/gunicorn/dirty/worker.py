@@ -21,7 +21,7 @@ from typing import Any
 from .app import load_dirty_app
 from .channel import Channel
 from .config import PoolConfig
-from .errors import DirtyAppError, DirtyError
+from .errors import DirtyAppError
 from .slot import Slot
 
 __all__ = ["DirtyWorker"]
