@@ -80,7 +80,11 @@ def test_what_dirty_workers_run() -> None:
     slots = [{"slot": 0, "busy": True, "app": "m:A", "action": "go", "seconds": 2.0}, {"slot": 1, "busy": False}]
     data = {
         "pid": 20,
-        "apps": [{"import_path": "m:A", "queued": 3}],
+        "apps": [{"import_path": "m:A", "worker_count": None, "current_workers": 2, "queued": 3}],
+        "seats": [
+            {"number": 1, "failures": 0, "given_up": False, "error": ""},
+            {"number": 2, "failures": 5, "given_up": True, "error": "no model"},
+        ],
         "workers": [
             {"pid": 21, "calls": 9, "apps": ["m:A"], "slots": slots},
             {"pid": 22, "calls": 7, "apps": [], "slots": slots[1:]},
@@ -89,14 +93,17 @@ def test_what_dirty_workers_run() -> None:
     assert lines("show dirty", data) == [
         "pid  20",
         "",
-        "apps:",
-        "IMPORT_PATH  QUEUED",
-        "m:A               3",
+        "APP  WORKERS  LIMIT  QUEUED",
+        "m:A        2  -           3",
+        "1 app",
         "",
         "PID  CALLS  BUSY  APPS  RUNNING",
         " 21      9  1/2   m:A   m:A.go 2.0s",
         " 22      7  0/1   -     -",
         "2 dirty workers",
+        "",
+        "WORKER  FAILED STARTS  GIVEN UP  ERROR",
+        "     2              5  yes       no model",
     ]
 
 

@@ -65,6 +65,20 @@ _DIRTY_WORKERS = (
     Column("apps", "APPS"),
     Column("slots", "RUNNING", _running),
 )
+_APPS = (
+    Column("import_path", "APP"),
+    Column("current_workers", "WORKERS"),
+    Column("worker_count", "LIMIT"),
+    Column("queued", "QUEUED"),
+)
+_SEATS = (
+    Column("number", "WORKER"),
+    Column("failures", "FAILED STARTS"),
+    Column("given_up", "GIVEN UP"),
+    Column("error", "ERROR"),
+)
+# Shown by tables of their own, or said twice.
+_NOT_OF_THE_POOL = ("workers", "worker_count", "enabled", "arbiter_pid", "apps", "seats")
 _LISTENERS = (
     Column("url", "URL"),
     Column("address", "ADDRESS"),
@@ -106,9 +120,15 @@ def _all(data: Data, width: int | None) -> list[str]:
 
 
 def _dirty(data: Data, width: int | None) -> list[str]:
-    shown = {key: value for key, value in data.items() if key not in ("workers", "worker_count", "enabled")}
-    shown.pop("arbiter_pid", None)
-    return [*_general(shown, width), "", *_listed(data["workers"], _DIRTY_WORKERS, "dirty worker", width)]
+    shown = {key: value for key, value in data.items() if key not in _NOT_OF_THE_POOL}
+    apps = data.get("apps", [])
+    if all(isinstance(app, dict) for app in apps):
+        lines = [*_general(shown, width), "", *_listed(apps, _APPS, "app", width)]
+    else:  # an arbiter that only names them
+        lines = _general({**shown, "apps": apps}, width)
+    lines += ["", *_listed(data["workers"], _DIRTY_WORKERS, "dirty worker", width)]
+    troubled = [seat for seat in data.get("seats", []) if seat.get("failures") or seat.get("given_up")]
+    return [*lines, "", *table(troubled, _SEATS, width)] if troubled else lines
 
 
 def _help(data: Data, width: int | None) -> list[str]:
