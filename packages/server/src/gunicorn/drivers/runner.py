@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, BinaryIO, Final
 
 from gunicorn.http.connection import Connection
-from gunicorn.http.errors import LocalProtocolError
+from gunicorn.http.errors import LocalProtocolError, RemoteProtocolError
 from gunicorn.http.events import Request, ResponseHead
 from gunicorn.supervision.scoreboard import BUSY_SINCE, ERRORS, REQUESTS, ScoreboardSlot
 from gunicorn.wsgi.environ import build_environ, server_environ
@@ -58,8 +58,7 @@ class Runner:
         self._times[BUSY_SINCE] = started = monotonic()
         self._label[:] = request.target.label
         response = Response(http, request, transmit)
-        environ = build_environ(connection, request, body)
-        environ["wsgi.early_hints"] = response.early_hints
+        environ = build_environ(connection, request, body, response.early_hints)
         try:
             if self._observed and self._pre_request:
                 self._pre_request(self._worker, request)
@@ -67,6 +66,8 @@ class Runner:
         except PeerGoneError as gone:
             self.log.debug("%s %s: %s", request.method, request.uri, gone)
             http.abort()
+        except RemoteProtocolError as refused:  # by a body that is read while it arrives, which has logged it
+            http.refuse(refused)
         except Exception as error:
             self._fail(http, request, response, error)
         if self._observed:

@@ -11,6 +11,11 @@ from gunicorn.http.fields import Field
 
 BLOCK_SIZE: Final = 65536  # bytes that FileWrapper reads at a time, unless the application says otherwise
 
+REQUEST_KEYS: Final = (
+    "REQUEST_METHOD", "RAW_URI", "PATH_INFO", "QUERY_STRING", "SERVER_PROTOCOL",
+    "wsgi.url_scheme", "wsgi.input", "wsgi.early_hints",
+)  # fmt: skip
+
 Address = tuple[Any, ...] | str | bytes | None
 """A socket address as ``getsockname`` and ``accept`` give it: ``(host, port, …)``, or a path (often empty)."""
 
@@ -61,10 +66,14 @@ def connection_environ(server: dict[str, Any], sock: Any, local: Address, peer: 
     else:
         environ["REMOTE_ADDR"] = ""
     environ["gunicorn.socket"] = sock
+    # The request's own keys have their places already: a copy of a dict that need not grow is three times as fast.
+    environ.update(dict.fromkeys(REQUEST_KEYS))
     return environ
 
 
-def build_environ(connection: dict[str, Any], request: Request, body: BinaryIO) -> dict[str, Any]:
+def build_environ(
+    connection: dict[str, Any], request: Request, body: BinaryIO, early_hints: Callable[..., None]
+) -> dict[str, Any]:
     """The environ of one request; *connection* is from :func:`connection_environ`, *body* is ``wsgi.input``.
 
     Fields that stand more than once are joined by commas (RFC 9110 section 5.3), cookies by semicolons (RFC 6265
@@ -74,9 +83,12 @@ def build_environ(connection: dict[str, Any], request: Request, body: BinaryIO) 
     environ.update(request.target.environ)
     environ["wsgi.url_scheme"] = request.scheme
     environ["wsgi.input"] = body
+    environ["wsgi.early_hints"] = early_hints
     fields = request.fields
     size = len(environ) + len(fields)
-    environ.update([field.item for field in fields])
+    for field in fields:
+        key, value = field.item
+        environ[key] = value
     if len(environ) != size:
         _join_repeated(environ, fields)
     if request.script_name:

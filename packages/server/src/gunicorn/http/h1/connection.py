@@ -74,9 +74,9 @@ class H1Connection:
         "_answer",
         "_body",
         "_buffer",
-        "_draining",
         "_eof",
         "_framing",
+        "_last",
         "_left",
         "_out",
         "_preamble",
@@ -105,8 +105,8 @@ class H1Connection:
         self._repeated: Request | None = None
         self._scanned = 0  # the head's end is not before this offset
         self._eof = False
-        self._draining = False
-        self._answer: tuple[list[Header], int, str | None, int, bytes, bytes] | None = None  # see _repeat_answer
+        self._last = False  # the request at hand is the last one
+        self._answer: tuple[tuple[list[Header], int, str | None, int], bytes, bytes] | None = None  # _repeat_answer
         self._read: Callable[[], InEvent | None] = self._read_head
         self._body: BodyReader | None = None
         self._wants_continue = False
@@ -158,7 +158,7 @@ class H1Connection:
         return None
 
     def drain(self) -> None:
-        self._draining = True
+        self._last = True
         if self.idle:
             self.closing = True
 
@@ -290,7 +290,7 @@ class H1Connection:
         length = -1
         # Answered before the body was read: what still comes could not be told from a next request.
         body_unread = self._body is not None and not self._body.done
-        close = not request.keep_alive or self._draining or self._eof or body_unread
+        close = not request.keep_alive or self._ends() or body_unread
         for header in event.headers:
             line, kind, number = known_line(header) or field_line(header)
             if kind == PLAIN:
@@ -334,7 +334,8 @@ class H1Connection:
         if end and framing == SIZED:
             if request is self._repeated and not close and out[1] is preamble:
                 headers = event.headers if type(event.headers) is list else []
-                self._answer = headers.copy(), status, event.reason, length, out[0], b"".join(out[2:])
+                made = (headers.copy(), status, event.reason, length)
+                self._answer = made, out[0], b"".join(out[2:])
             out.append(body)
             self._out.append(b"".join(out))
             self._end_response()
@@ -351,15 +352,12 @@ class H1Connection:
         body = event.body
         if (
             answer is None
-            or event.headers != answer[0]
-            or event.status != answer[1]
-            or event.reason != answer[2]
-            or len(body) != answer[3]
-            or self._draining
+            or answer[0] != (event.headers, event.status, event.reason, len(body))
+            or self._last
             or self._eof
         ):
             return False
-        self._out.append(b"".join((answer[4], self._preamble.both, answer[5], body)))
+        self._out.append(b"".join((answer[1], self._preamble.both, answer[2], body)))
         self.request = None
         self._read = self._read_head
         return True
@@ -415,13 +413,17 @@ class H1Connection:
         else:
             self._begin_next()
 
+    def _ends(self) -> bool:
+        """Whether no request can follow: this end wants none, or the peer sends none."""
+        return self._last or (self._eof and not self._buffer)
+
     def _begin_next(self) -> None:
         self.request = None
         self._body = None
         self._wants_continue = False
         self._framing = NOT_STARTED
         self._read = self._read_head
-        if (self._eof and not self._buffer) or self._draining:
+        if self._ends():
             self.closing = True
 
     def abort(self) -> None:
