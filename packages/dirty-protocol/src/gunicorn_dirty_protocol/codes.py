@@ -16,7 +16,7 @@ STR = 0x11
 LIST = 0x20
 DICT = 0x21
 
-# Extensions: a u32 length and that many bytes of content follow each of them. 0x37 to 0x4f are for later ones.
+# Extensions: a u32 length and that many bytes of content follow each of them.
 INTEGER = 0x30
 ARRAY = 0x31
 DATETIME = 0x32
@@ -24,7 +24,7 @@ DECIMAL = 0x33
 UUID = 0x34
 SET = 0x35
 FROZENSET = 0x36
-EXTENSIONS = range(0x30, 0x50)
+EXTENSIONS = range(INTEGER, FROZENSET + 1)  # up to 0x4f is for later ones
 
 HEAD_SIZE = 5  # type code and length or count
 

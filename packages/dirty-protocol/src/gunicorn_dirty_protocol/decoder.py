@@ -33,7 +33,7 @@ from .errors import DecodeError, ErrorKind
 from .header import Buffer
 from .limits import Limits
 
-__all__ = ["Context", "context", "decode_dict", "decode_value"]
+__all__ = ["Context", "context", "decode_dict", "decode_value", "refused"]
 
 _unpack_int = struct.Struct(">xq").unpack_from
 _unpack_float = struct.Struct(">xd").unpack_from
@@ -44,6 +44,7 @@ _BLOCKS = {INT: struct.Struct(">" + "xq" * _BLOCK), FLOAT: struct.Struct(">" + "
 
 _RANGES = tuple(range(count) for count in range(MIN_RUN))  # to save the small containers the making of one
 
+_NO_KEY = (b"", bytes((STR,)))  # what a key that is cut short can start with
 _known_keys: dict[bytes, str] = {}  # a key's whole encoding, head included, to the key
 
 
@@ -91,35 +92,30 @@ def decode_value(data: Any, pos: int, room: int, ctx: Context) -> tuple[Any, int
         if code == STR:
             return _decode_str(data, pos, ctx)
         if code == INT:
-            return _unpack_int(data, pos)[0], _within(pos + 9, ctx[0])
+            return _unpack_int(data, pos)[0], pos + 9
         if code == FLOAT:
-            return _unpack_float(data, pos)[0], _within(pos + 9, ctx[0])
+            return _unpack_float(data, pos)[0], pos + 9
         if code == NONE:
-            return None, _within(pos + 1, ctx[0])
+            return None, pos + 1
         if code == BOOL:
-            return data[pos + 1] != 0, _within(pos + 2, ctx[0])
+            return data[pos + 1] != 0, pos + 2
         return _decode_other(data, pos, room, ctx)
     except (IndexError, struct.error):
         raise _truncated(pos) from None
-
-
-def _within(stop: int, end: int) -> int:
-    """`stop`, if what ends there is within the bytes that may be read: inside a set these end before the data does."""
-    if stop > end:
-        raise IndexError
-    return stop
 
 
 def decode_dict(data: Any, pos: int, room: int, ctx: Context) -> tuple[dict[str, Any], int]:
     """:func:`decode_value` where the value is known to be a dict, as that of every payload is."""
     end, most, text, known, limits, _ = ctx
     result: dict[str, Any] = {}
+    key: str | None = ""
     try:
         count = unpack_size(data, pos)[0]
         if count > most or room < 1:
-            raise _refused(count, pos, limits)
+            raise refused(count, pos, limits)
         pos += 5
         for _ in _RANGES[count] if count < MIN_RUN else range(count):
+            key = None
             stop = pos + 5 + data[pos + 4]
             key = known(data[pos:stop])
             if key is None:
@@ -154,7 +150,7 @@ def decode_dict(data: Any, pos: int, room: int, ctx: Context) -> tuple[dict[str,
             else:
                 result[key], pos = _decode_other(data, pos, room - 1, ctx)
     except (IndexError, struct.error):
-        raise _truncated(pos) from None
+        raise _not_str(data, pos) if key is None and data[pos : pos + 1] not in _NO_KEY else _truncated(pos) from None
     except OverflowError:
         raise _cut(stop, pos, limits) from None
     except UnicodeDecodeError as error:
@@ -169,7 +165,7 @@ def _decode_list(data: Any, pos: int, room: int, ctx: Context) -> tuple[list[Any
     try:
         count = unpack_size(data, pos)[0]
         if count > most or room < 1:
-            raise _refused(count, pos, limits)
+            raise refused(count, pos, limits)
         pos += 5
         if count >= MIN_RUN and pos + 9 * count <= end:
             code = data[pos]
@@ -229,7 +225,7 @@ def _decode_run(data: Any, pos: int, count: int, code: int) -> list[Any]:
 
 def _decode_key(data: Any, pos: int, ctx: Context) -> tuple[str, int]:
     if data[pos] != STR:
-        raise DecodeError(ErrorKind.KEY_NOT_STR, f"a dict's key is of type code 0x{data[pos]:02x}, not a str", pos)
+        raise _not_str(data, pos)
     key, stop = _decode_str(data, pos, ctx)
     if stop - pos - HEAD_SIZE <= MAX_KNOWN_KEY:
         if len(_known_keys) >= MAX_KNOWN_KEYS:
@@ -272,7 +268,7 @@ def _decode_other(data: Any, pos: int, room: int, ctx: Context) -> tuple[Any, in
     return extensions.decode_extension(data, pos, stop, room, ctx), stop
 
 
-def _refused(count: int, pos: int, limits: Limits) -> DecodeError:
+def refused(count: int, pos: int, limits: Limits) -> DecodeError:
     """The error for a container that is over a limit."""
     if count > limits.max_items:
         return DecodeError(ErrorKind.TOO_MANY_ITEMS, f"{count} items exceed the limit of {limits.max_items}", pos)
@@ -285,6 +281,10 @@ def _cut(stop: int, pos: int, limits: Limits) -> DecodeError:
     if size > limits.max_length:
         return DecodeError(ErrorKind.TOO_LONG, f"{size} bytes exceed the limit of {limits.max_length}", pos)
     return _truncated(pos)
+
+
+def _not_str(data: Any, pos: int) -> DecodeError:
+    return DecodeError(ErrorKind.KEY_NOT_STR, f"a dict's key is of type code 0x{data[pos]:02x}, not a str", pos)
 
 
 def _truncated(pos: int) -> DecodeError:

@@ -15,10 +15,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
-from . import codes
+from . import codes, decoder
 from .arrays import decode_array, encode_array
 from .codes import HEAD_SIZE, pack_head
-from .decoder import Context, decode_value
+from .decoder import Context, context, decode_value
 from .encoder import Append, Encoder, encode_bytes, encode_value, refused
 from .errors import DecodeError, EncodeError, ErrorKind
 from .limits import Limits
@@ -180,20 +180,19 @@ def _encode_set(value: Any, append: Append, room: int, limits: Limits) -> None:
 
 
 def _decode_set(data: Any, pos: int, stop: int, room: int, ctx: Context) -> Any:
-    _, most, text, known, limits, _ = ctx
-    if room < 1:
-        raise DecodeError(ErrorKind.TOO_DEEP, f"nested deeper than {limits.max_depth} levels", pos)
+    limits = ctx[4]
+    # The items can read no further than the content goes. They are never views, which may have no hash.
+    content = memoryview(data)[:stop]
+    inner = context(content, limits, None)
     at = pos + HEAD_SIZE + 4
     if at > stop:
         raise ValueError("a set without its count")
     count = int.from_bytes(data[at - 4 : at], "big")
-    if count > most:
-        raise DecodeError(ErrorKind.TOO_MANY_ITEMS, f"{count} items exceed the limit of {most}", pos)
-    # Its items may read no further than its content goes; views would have no hash.
-    inner: Context = (stop, most, text, known, limits, stop + 1)
+    if count > limits.max_items or room < 1:
+        raise decoder.refused(count, pos, limits)
     items = []
     for _ in range(count):
-        item, at = decode_value(data, at, room - 1, inner)
+        item, at = decode_value(content, at, room - 1, inner)
         items.append(item)
     if at != stop:
         raise ValueError(f"a set with {stop - at} bytes behind its items")
@@ -228,7 +227,7 @@ _DECODERS: dict[int, Callable[[bytes], Any]] = {
 def decode_extension(data: Any, pos: int, stop: int, room: int, ctx: Context) -> Any:
     """The extension value from `pos` to `stop`.
 
-    :raises DecodeError: unknown_code for a code without a meaning yet, bad_extension for content that breaks its rules
+    :raises DecodeError: bad_extension, when the content breaks its rules
     """
     code = data[pos]
     try:
@@ -237,9 +236,6 @@ def decode_extension(data: Any, pos: int, stop: int, room: int, ctx: Context) ->
         if code == codes.ARRAY:
             content = memoryview(data)[pos + HEAD_SIZE : stop]
             return decode_array(content, copy=len(content) < ctx[-1])
-        decoder = _DECODERS.get(code)
-        if decoder is not None:
-            return decoder(bytes(data[pos + HEAD_SIZE : stop]))
+        return _DECODERS[code](bytes(data[pos + HEAD_SIZE : stop]))
     except ValueError as error:
         raise DecodeError(ErrorKind.BAD_EXTENSION, str(error), pos) from None
-    raise DecodeError(ErrorKind.UNKNOWN_CODE, f"type code 0x{code:02x} is an extension without a meaning yet", pos)
