@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import select
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -115,7 +116,7 @@ class Channel:
 
     def refuse(self, error: RemoteProtocolError) -> None:
         """Answer a bad request, log it once, and end the connection so that the peer can still read the answer."""
-        self._driver.log.warning("Invalid request from ip=%s: %s", _host_of(self.peer), error)
+        self._driver.log.warning("Invalid request from ip=%s: %s", host_of(self.peer), error)
         self.http.refuse(error)
         self.lingering = True
         self.flush()
@@ -295,6 +296,9 @@ class SelectorDriver:
         self._drain_until = 0.0
         self._next_tick = 0.0
         self._poller = make_poller()
+        self._most_channels: int = cfg.worker_connections
+        self._paused = threading.Event()  # set while no connection is accepted; see _pause
+        self._pausing = threading.Lock()
         self._listeners: dict[int, socket.socket] = {}
         for listener in worker.sockets:
             listener.setblocking(False)
@@ -354,6 +358,8 @@ class SelectorDriver:
         del self.channels[channel.fd]
         self._poller.unregister(channel.fd)
         self.worker.scoreboard.q[CONNECTIONS] = len(self.channels)
+        if self._paused.is_set() and len(self.channels) < self._most_channels:
+            self._resume()
 
     def beat(self, now: float) -> None:
         """Say that this worker lives, also while an application waits for a slow reader."""
@@ -396,8 +402,9 @@ class SelectorDriver:
             sock, peer = listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
-        except OSError as error:
-            self.log.error("accept failed: %s", error)
+        except OSError as error:  # no descriptors, no memory: until the next tick others may have gone
+            self.log.error("Connections wait, accept failed: %s", error)
+            self._pause()
             return
         sock.setblocking(False)
         if isinstance(peer, tuple):
@@ -407,6 +414,23 @@ class SelectorDriver:
         self._poller.register(channel.fd, READ)
         self.worker.scoreboard.q[CONNECTIONS] = len(self.channels)
         self.ready.append(channel)  # what it wants has mostly come with it
+        if len(self.channels) >= self._most_channels:
+            self._pause()
+
+    def _pause(self) -> None:
+        """Leave new connections in the listeners' backlogs, where another worker finds them."""
+        with self._pausing:
+            if not self._paused.is_set():
+                self._paused.set()
+                for fd in self._listeners:
+                    self._poller.unregister(fd)
+
+    def _resume(self) -> None:
+        with self._pausing:
+            if self._paused.is_set():
+                self._paused.clear()
+                for fd in self._listeners:
+                    self._poller.register(fd, READ | EXCLUSIVE)
 
     def _housekeep(self) -> None:
         now = self.now
@@ -420,6 +444,8 @@ class SelectorDriver:
         for channel in list(self.channels.values()):
             if not channel.busy:
                 channel.check_deadline(now)
+        if self._paused.is_set() and len(self.channels) < self._most_channels:
+            self._resume()
         if self.draining and (not self.channels or now >= self._drain_until):
             self.stopped = True
 
@@ -427,8 +453,8 @@ class SelectorDriver:
         """Accept no more, end idle connections, and let the others finish what they are at."""
         self.draining = True
         self._drain_until = now + self.worker.cfg.graceful_timeout
-        for fd, listener in self._listeners.items():
-            self._poller.unregister(fd)
+        self._pause()
+        for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
         for channel in list(self.channels.values()):
@@ -437,5 +463,6 @@ class SelectorDriver:
             channel.http.drain()
 
 
-def _host_of(peer: Any) -> str:
+def host_of(peer: Any) -> str:
+    """How a refusal names *peer*, an address as ``accept`` gives it."""
     return str(peer[0]) if isinstance(peer, tuple) else "unix"
