@@ -1,7 +1,8 @@
 """The asyncio side of :class:`~gunicorn.dirty.client.DirtyClient`: connections per event loop. Loaded by its first use.
 
-Calls share one connection per loop, matched to their answers by request id. A stream has a connection to itself while it
-lasts: version 1 of the protocol has no flow control per request, so a slow reader would hold up everybody else's answers.
+Calls share one connection per loop, matched to their answers by request id. A stream has a connection to itself while
+it lasts: version 1 of the protocol has no flow control per request, so a slow reader would hold up everybody else's
+answers.
 """
 
 from __future__ import annotations

@@ -31,8 +31,9 @@ _PROBE_TIMEOUT = 60.0  # seconds for a fresh interpreter to import an app
 class DirtyApp:
     """Base class of apps that live in the dirty pool: loaded once per worker, called many times.
 
-    Public methods are the actions. They may be plain or `async def` functions, and generators of both kinds, whose items
-    are streamed to the caller. With `dirty_threads` over 1 they run side by side in one process and share `self`.
+    Public methods are the actions. They may be plain or `async def` functions, and generators of both kinds, whose
+    items are streamed to the caller. With `dirty_threads` over 1 they run side by side in one process and share
+    `self`.
     """
 
     #: How many workers load the app; None is all of them. The N of a spec `module:Class:N` wins over it.
@@ -48,11 +49,8 @@ class DirtyApp:
         """
         method = None if action.startswith("_") or action in _NOT_ACTIONS else getattr(self, action, None)
         if not callable(method):
-            raise DirtyAppError(
-                f"{type(self).__module__}:{type(self).__name__} has no action {action!r}; actions are its public methods",
-                f"{type(self).__module__}:{type(self).__name__}",
-                action,
-            )
+            path = f"{type(self).__module__}:{type(self).__name__}"
+            raise DirtyAppError(f"{path} has no action {action!r}; actions are its public methods", path, action)
         return method(*args, **kwargs)
 
     def close(self) -> None:
@@ -84,7 +82,8 @@ def load_dirty_app_class(import_path: str) -> type[Any]:
     """Import the class at `module:Class`.
 
     :raises DirtyAppNotFoundError: there is no such module or class
-    :raises DirtyAppError: importing it raised (the traceback is in the details), or it is no class of callable instances
+    :raises DirtyAppError: importing it raised (the traceback is in the details), or it is no class of callable
+        instances
     """
     path, _ = parse_dirty_app_spec(import_path)
     module_name, _, class_name = path.partition(":")

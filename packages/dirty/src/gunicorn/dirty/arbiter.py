@@ -1,7 +1,7 @@
 """The dirty arbiter: one process that accepts clients, schedules their calls and keeps the workers alive.
 
-Started by the service (forked off the master) and by `python -m gunicorn.dirty` (as the process itself). It runs no app and
-no thread, since it forks: everything happens in callbacks of one :class:`~gunicorn.dirty.loop.Loop`.
+Started by the service (forked off the master) and by `python -m gunicorn.dirty` (as the process itself). It runs no
+app and no thread, since it forks: everything happens in callbacks of one :class:`~gunicorn.dirty.loop.Loop`.
 
     Listener ─► Caller ─┐                       ┌─ WorkerProcess ─► worker
                         ├─ Dispatcher (calls) ──┤
@@ -36,8 +36,8 @@ class DirtyArbiter:
     """The process. :meth:`run` returns when the pool has stopped.
 
     :ivar config: the pool's configuration; `cfg` and `log` are what hooks expect to find
-    :ivar state: "starting", "ready" (every seat is filled), "degraded" (some are not), "failed" (none is, nor will be) or
-        "stopping"
+    :ivar state: "starting", "ready" (every seat is filled), "degraded" (some are not), "failed" (none is, nor will
+        be) or "stopping"
     """
 
     def __init__(self, config: PoolConfig, listener: Listener, master: Channel | None = None) -> None:

@@ -1,8 +1,9 @@
-"""A request on its way through the arbiter, and what its two kinds of connection share: header fields and a read buffer.
+"""A request on its way through the arbiter, and what its two kinds of connection share: header fields and a read
+buffer.
 
-Used by caller.py and link.py, the two ends of the relay. Requests and answers pass as the bytes that came: only the 8 bytes
-of the request id are replaced, by the arbiter's own on the way in and by the client's on the way back. What is not whole
-yet is passed on in parts; whoever cannot be written to is not read for.
+Used by caller.py and link.py, the two ends of the relay. Requests and answers pass as the bytes that came: only the 8
+bytes of the request id are replaced, by the arbiter's own on the way in and by the client's on the way back. What is
+not whole yet is passed on in parts; whoever cannot be written to is not read for.
 
     client ──► Caller ──submit──► Scheduler ──► SlotLink ──► worker       (the rules of who may run are in dispatch.py)
     client ◄── Caller ◄──────deliver──────────  SlotLink ◄── worker
@@ -39,7 +40,8 @@ class ReceiveBuffer:
         self.view = memoryview(self.data)
 
     def fill(self, sock: socket.socket, rest: bytes) -> int:
-        """Put `rest` first and read after it. Returns how many bytes there are in all; `len(rest)` at the end of the stream.
+        """Put `rest` first and read after it. Returns how many bytes there are in all; `len(rest)` at the end of the
+        stream.
 
         :raises OSError: like `recv_into`
         """

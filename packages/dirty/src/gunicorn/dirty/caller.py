@@ -1,4 +1,5 @@
-"""A client's connection at the arbiter: one end of the relay (call.py draws it). Made by the arbiter for each it accepts."""
+"""A client's connection at the arbiter: one end of the relay (call.py draws it). Made by the arbiter for each it
+accepts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The side channel between processes of the pool: JSON objects, one a line, over a stream socketpair.
 
-Master and arbiter, and arbiter and worker, tell each other their state through it; calls never pass here. The end of the
-stream is the other process's end, which is why every process closes the ends that are not its own.
+Master and arbiter, and arbiter and worker, tell each other their state through it; calls never pass here. The end of
+the stream is the other process's end, which is why every process closes the ends that are not its own.
 """
 
 from __future__ import annotations

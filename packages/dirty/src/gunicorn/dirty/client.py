@@ -1,7 +1,7 @@
 """The client of the pool: :class:`DirtyClient` for threads (and greenlets), with the asyncio calls beside.
 
-Called by web applications, and by apps of the pool that call others. The asyncio half lives in aclient.py and is loaded by
-its first use, so that importing this module loads no asyncio.
+Called by web applications, and by apps of the pool that call others. The asyncio half lives in aclient.py and is
+loaded by its first use, so that importing this module loads no asyncio.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _TIMEVAL = struct.Struct("ll")
 
 
 class _Connection:
-    """One connection, used by one call at a time. Time limits are the kernel's (SO_RCVTIMEO), which costs no call per read."""
+    """One connection, used by one call at a time. Time limits are the kernel's (SO_RCVTIMEO), which costs no call per
+    read."""
 
     __slots__ = ("_buffer", "_end", "_limit", "_native", "_reads", "_start", "_view", "path", "sock")
 
@@ -138,14 +139,15 @@ def _is_timeout(exc: OSError) -> bool:
 class DirtyClient:
     """Calls the pool at one socket. Thread-safe; in a forked child it starts with connections of its own.
 
-    Each blocking call has a connection to itself while it lasts, taken from a pool. The asyncio calls share one connection
-    per event loop, apart from streams, which have their own, so that a slow reader holds up its own stream only.
+    Each blocking call has a connection to itself while it lasts, taken from a pool. The asyncio calls share one
+    connection per event loop, apart from streams, which have their own, so that a slow reader holds up its own stream
+    only.
     """
 
     def __init__(self, socket_path: str | None = None, timeout: float | None = None) -> None:
         """:param socket_path: where the pool listens; None takes it from the environment (GUNICORN_DIRTY_SOCKET)
-        :param timeout: seconds that each call may take in all (for streams: each wait for the next item); None and 0 leave
-            that to the pool (`dirty_timeout`)
+        :param timeout: seconds that each call may take in all (for streams: each wait for the next item); None and 0
+            leave that to the pool (`dirty_timeout`)
         :raises DirtyConnectionError: no path is known
         """
         self.socket_path = socket_path or default_socket_path()
@@ -202,7 +204,8 @@ class DirtyClient:
         return await self._async_connections().execute(app_path, action, args, kwargs)
 
     def stream_async(self, app_path: str, action: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """:meth:`stream` for asyncio: `async for item in client.stream_async(...)`. The request is sent by the first step."""
+        """:meth:`stream` for asyncio: `async for item in client.stream_async(...)`. The request is sent by the first
+        step."""
         return self._async_connections().stream(app_path, action, args, kwargs)
 
     async def close_async(self) -> None:

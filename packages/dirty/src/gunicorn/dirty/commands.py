@@ -1,4 +1,5 @@
-"""The messages that the arbiter answers itself: STATUS and MANAGE (WIRE), and what it has to refuse. Used by dispatch."""
+"""The messages that the arbiter answers itself: STATUS and MANAGE (WIRE), and what it has to refuse. Used by
+dispatch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The rules for calls: who may run, how long, and what everybody is told when it goes wrong. Used by the arbiter.
 
-Joins the schedule (pure) with the connections (caller, link). It knows processes only by what it has to tell the supervisor: that
-one has nothing left to do, broke the protocol, or hangs.
+Joins the schedule (pure) with the connections (caller, link). It knows processes only by what it has to tell the
+supervisor: that one has nothing left to do, broke the protocol, or hangs.
 """
 
 from __future__ import annotations
@@ -162,7 +162,8 @@ class Dispatcher:
         link.start(call)
 
     def lose(self, process: WorkerProcess, error: DirtyError) -> None:
-        """The process is dead: what it had still sent counts, the calls without an answer fail, and it leaves the schedule."""
+        """The process is dead: what it had still sent counts, the calls without an answer fail, and it leaves the
+        schedule."""
         for link in process.links:
             while link.call is not None and not link.ending and link.read():
                 pass

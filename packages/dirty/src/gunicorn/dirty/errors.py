@@ -171,13 +171,14 @@ class DirtyCancelledError(DirtyError):
 
 
 class DirtyProtocolError(DirtyError):
-    """Bytes that are not the protocol, or a value that it cannot carry; `raw_data` is the start of the bytes."""
+    """Bytes that are not the protocol, or a value that it cannot carry; `raw_data` is the start of the bytes, in
+    hex."""
 
     def __init__(self, message: str, raw_data: bytes | None = None) -> None:
-        super().__init__(message, {"raw_data": None if raw_data is None else bytes(raw_data[:_RAW_DATA_SHOWN])})
+        super().__init__(message, {"raw_data": None if raw_data is None else bytes(raw_data[:_RAW_DATA_SHOWN]).hex()})
 
     @property
-    def raw_data(self) -> bytes | None:
+    def raw_data(self) -> str | None:
         return self.details.get("raw_data")
 
 

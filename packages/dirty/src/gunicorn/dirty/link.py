@@ -1,7 +1,7 @@
 """The arbiter's end of a slot: the socketpair to one unit of concurrency of a worker. See call.py.
 
-One request at a time goes in; the frames of its answer come out and are passed on with the client's id, checked to be those
-of that request, so that no answer can reach another caller.
+One request at a time goes in; the frames of its answer come out and are passed on with the client's id, checked to be
+those of that request, so that no answer can reach another caller.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ class SlotLink(Slot):
     """The arbiter's end of a slot: sends it one request at a time and passes its answer on.
 
     :ivar index: which of its worker's slots it is, from 0
-    :ivar ending: the call was ended (timeout, caller gone); its answer is dropped and its worker is given a grace period
+    :ivar ending: the call was ended (timeout, caller gone); its answer is dropped and its worker is given a grace
+        period
     :ivar used: how many calls it has had
     """
 
-    __slots__ = ("_answer_left", "_cut", "_grace", "_last", "_padding", "_rest", "_sock", "closed", "ending", "index", "outbox",
-                 "pool", "process", "used")  # fmt: skip
+    __slots__ = (
+        "_answer_left", "_cut", "_grace", "_last", "_padding", "_rest", "_sock", "closed", "ending", "index", "outbox",
+        "pool", "process", "used",
+    )  # fmt: skip
 
     def __init__(
         self, pool: Dispatcher, process: WorkerProcess, member: Member, index: int, sock: socket.socket
@@ -76,7 +79,8 @@ class SlotLink(Slot):
             call.caller.update_reading()
 
     def end(self, call: PoolCall) -> None:
-        """Nobody wants the call's answer any more: drop what comes of it, tell the worker, keep the slot until it is done.
+        """Nobody wants the call's answer any more: drop what comes of it, tell the worker, keep the slot until it is
+        done.
 
         When the client lives and has had part of a frame, it gets the rest of that frame first.
         """
@@ -162,7 +166,8 @@ class SlotLink(Slot):
         return True
 
     def _scan(self, buffer: ReceiveBuffer, end: int, call: PoolCall) -> tuple[int, bool]:
-        """Walk over the frames, giving each header the client's id. Returns where whole headers end (-1: broken), and done."""
+        """Walk over the frames, giving each header the client's id. Returns where whole headers end (-1: broken), and
+        done."""
         pos = 0
         data = buffer.data
         while True:

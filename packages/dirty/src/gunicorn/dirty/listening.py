@@ -1,7 +1,7 @@
 """The pool's unix socket: bound privately, handed from arbiter to arbiter, unlinked by whoever owns it at the end.
 
-Called by the service (in the master, which keeps the socket open so that its path and backlog outlive an arbiter) and by
-`python -m gunicorn.dirty`.
+Called by the service (in the master, which keeps the socket open so that its path and backlog outlive an arbiter) and
+by `python -m gunicorn.dirty`.
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ class Listener:
 
 
 def peer_credentials(sock: socket.socket) -> tuple[int, int] | None:
-    """Pid and uid of the process that connected; None where the system does not tell (the directory's mode guards then)."""
+    """Pid and uid of the process that connected; None where the system does not tell (the directory's mode guards
+    then)."""
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
         return None

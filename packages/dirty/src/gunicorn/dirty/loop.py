@@ -1,7 +1,8 @@
 """The arbiter's event loop: readiness, timers and signals in one thread, made to be forked out of.
 
 Why not asyncio: docs/decisions/0002-dirty-arbiter-is-a-selector-loop.md. `select.epoll` is used directly where there is
-one, since the arbiter's time per call is mostly system calls and the dispatch around them; elsewhere `selectors` does it.
+one, since the arbiter's time per call is mostly system calls and the dispatch around them; elsewhere `selectors` does
+it.
 """
 
 from __future__ import annotations
@@ -201,7 +202,8 @@ class Loop:
         self._handlers.clear()
 
     def forked(self) -> None:
-        """In a forked child: close everything that is registered here, so that only the parent holds it; signals to default."""
+        """In a forked child: close everything that is registered here, so that only the parent holds it; signals to
+        default."""
         signal.set_wakeup_fd(-1)
         for number in self._signals:
             signal.signal(number, signal.SIG_DFL)

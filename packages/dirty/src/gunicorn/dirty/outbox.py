@@ -1,4 +1,5 @@
-"""Non-blocking sending for the arbiter: at once where the socket takes it, else kept and sent when it is writable again.
+"""Non-blocking sending for the arbiter: at once where the socket takes it, else kept and sent when it is writable
+again.
 
 One per connection to a client and per slot. Whoever feeds it looks at :attr:`Outbox.pending` and stops reading its own
 source while there is any: that is the backpressure of the relay.

@@ -1,8 +1,8 @@
 """Which worker loads which app: a pure module, without processes or clock. Used by the arbiter.
 
 Workers have stable numbers from 1. A replacement takes its predecessor's number and so its apps. Apps without a limit
-load in every worker; an app limited to N workers loads in N of them, spread so that limited apps share a worker as little
-as possible.
+load in every worker; an app limited to N workers loads in N of them, spread so that limited apps share a worker as
+little as possible.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Learning the `workers` attribute of apps without importing them in the arbiter: a child imports them, tells, and ends.
+"""Learning the `workers` attribute of apps without importing them in the arbiter: a child imports them, tells, and
+ends.
 
-Called by the arbiter at its start and at a reload, since code may have changed; only for apps without a number in their spec.
+Called by the arbiter at its start and at a reload, since code may have changed; only for apps without a number in
+their spec.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ __all__ = ["Probe"]
 
 
 class Probe:
-    """One probing child. `done(limits)` is called once, from the loop; an app that could not be imported counts as unlimited,
-    since its worker's start will say what is wrong with it.
+    """One probing child. `done(limits)` is called once, from the loop; an app that could not be imported counts as
+    unlimited, since its worker's start will say what is wrong with it.
     """
 
     def __init__(

@@ -157,8 +157,8 @@ class WorkerProcess:
     # What it is told
 
     def cancel(self, index: int, call_id: int, acknowledge: bool) -> None:
-        """The call with this id, in this slot, is to end; `acknowledge` asks for word that it will not be run if it has not
-        come whole yet."""
+        """The call with this id, in this slot, is to end; `acknowledge` asks for word that it will not be run if it
+        has not come whole yet."""
         if self._channel is not None:
             self._channel.send({"cancel": [index, call_id, acknowledge]})
 

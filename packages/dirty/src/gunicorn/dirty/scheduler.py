@@ -1,9 +1,10 @@
-"""Which call runs in which slot, and who waits: a pure module. No I/O and no clock; `now` is passed in. Used by the arbiter.
+"""Which call runs in which slot, and who waits: a pure module. No I/O and no clock; `now` is passed in. Used by the
+arbiter.
 
-A *member* is a worker as the schedule sees it: the apps it has, whether it is loading, ready or draining, and its slots.
-A *slot* runs one call at a time. A call goes to an idle slot of the least busy ready member that has its app, or waits in
-its app's bounded queue; a slot that becomes free takes the call that has waited longest among those its member can run.
-So while a call of an app waits, no ready member of that app has an idle slot.
+A *member* is a worker as the schedule sees it: the apps it has, whether it is loading, ready or draining, and its
+slots. A *slot* runs one call at a time. A call goes to an idle slot of the least busy ready member that has its app,
+or waits in its app's bounded queue; a slot that becomes free takes the call that has waited longest among those its
+member can run. So while a call of an app waits, no ready member of that app has an idle slot.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Call:
     """A request on its way. The arbiter derives its own from it.
 
     :ivar app: path of the app
-    :ivar deadline: when it stops waiting in the queue (same clock as `now`; None is never); the arbiter's own use once it runs
+    :ivar deadline: when it stops waiting in the queue (same clock as `now`; None is never); the arbiter's own use
+        once it runs
     :ivar slot: where it runs, or None
     :ivar queued: whether it waits
     """
@@ -142,7 +144,8 @@ class Scheduler:
                 queue.members.append(member)
 
     def ready(self, member: Member, slots: Iterable[Slot]) -> list[Slot]:
-        """The member has loaded its apps and runs these slots. Returns the slots that got a waiting call (`slot.call`)."""
+        """The member has loaded its apps and runs these slots. Returns the slots that got a waiting call
+        (`slot.call`)."""
         member.state = MemberState.READY
         member.slots = tuple(slots)
         member.idle = list(reversed(member.slots))

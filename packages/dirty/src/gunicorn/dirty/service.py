@@ -1,8 +1,8 @@
 """The pool as a service of the server: starts the arbiter process, keeps it alive, stops it with the master.
 
-Found by the server under the entry-point group `gunicorn.services` and called in the master, which forks: nothing here, nor
-what it imports, starts a thread or loads asyncio or concurrent.futures. The socket is bound here and handed to each arbiter,
-so that its path, and the clients waiting in its backlog, outlive an arbiter.
+Found by the server under the entry-point group `gunicorn.services` and called in the master, which forks: nothing
+here, nor what it imports, starts a thread or loads asyncio or concurrent.futures. The socket is bound here and handed
+to each arbiter, so that its path, and the clients waiting in its backlog, outlive an arbiter.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _YOUNG = 5.0  # seconds
 class DirtyService:
     """See `gunicorn.supervision.service.Service` of the server; this conforms to it by shape.
 
-    :ivar state: "off" (no pool is configured), "down" (the arbiter is to be started again), "stopped", or what the arbiter
-        said last: "starting", "ready", "degraded", "failed", "stopping"
+    :ivar state: "off" (no pool is configured), "down" (the arbiter is to be started again), "stopped", or what the
+        arbiter said last: "starting", "ready", "degraded", "failed", "stopping"
     :ivar restarts: how many arbiters were started after the first
     """
 
@@ -155,7 +155,8 @@ class DirtyService:
             self._listener = None
 
     def forked(self) -> None:
-        """In another child of the master: close what is the master's. The path stays in the environment, for clients."""
+        """In another child of the master: close what is the master's. The path stays in the environment, for
+        clients."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None

@@ -1,4 +1,5 @@
-"""The settings that the pool contributes to the server, as data. Read by the server through the service (service.py)."""
+"""The settings that the pool contributes to the server, as data. Read by the server through the service
+(service.py)."""
 
 from __future__ import annotations
 
@@ -89,8 +90,8 @@ SETTINGS: Sequence[dict[str, Any]] = (
         "type": int,
         "default": 300,
         "validator": "pos_int",
-        "desc": "Seconds that a call may wait for a worker, then run until its answer, or between two chunks; 0 is no limit.\n"
-        "The caller gets DirtyTimeoutError; a worker whose action does not end either is replaced.",
+        "desc": "Seconds that a call may wait for a worker, then run until its answer, then between two chunks.\n"
+        "0 is no limit. The caller gets DirtyTimeoutError; a worker whose action does not end either is replaced.",
     },
     {
         "name": "dirty_threads",

@@ -1,7 +1,7 @@
 """Keeps the workers: plans their seats, starts, replaces and stops their processes. Used by the arbiter.
 
-A process that dies is replaced at once by one with the same number and apps. One that fails to load its apps is tried again
-after a growing pause and given up after some attempts; that state stays visible until a reload.
+A process that dies is replaced at once by one with the same number and apps. One that fails to load its apps is tried
+again after a growing pause and given up after some attempts; that state stays visible until a reload.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class Supervisor:
             done({})
 
     def _carry_out(self, apps: list[AppLimit]) -> None:
-        """Bring the seats to a new plan: new ones open, superfluous ones close, those that stay are filled anew in turn."""
+        """Bring the seats to a new plan: new ones open, superfluous ones close, those that stay are filled anew in
+        turn."""
         self.placement = Placement(apps, self.arbiter.config.workers)
         for number in [number for number in self.seats if number not in self.placement.plan]:
             self._close_seat(self.seats[number])
@@ -105,7 +106,8 @@ class Supervisor:
             return
 
     def scale(self, delta: int) -> tuple[list[int], str]:
-        """Add (`delta` over 0) or remove workers. Returns the numbers concerned, and why they are fewer than asked for."""
+        """Add (`delta` over 0) or remove workers. Returns the numbers concerned, and why they are fewer than asked
+        for."""
         numbers: list[int] = []
         reason = ""
         try:

@@ -1,7 +1,7 @@
 """The worker process: loads its apps, runs one thread per slot, and listens to the arbiter on its main thread.
 
-Forked by the arbiter (process.py). The main thread keeps the signals and the side channel; it ends the process, whatever the
-slots are doing: on the arbiter's word, and at once when the arbiter is gone.
+Forked by the arbiter (process.py). The main thread keeps the signals and the side channel; it ends the process,
+whatever the slots are doing: on the arbiter's word, and at once when the arbiter is gone.
 """
 
 from __future__ import annotations
