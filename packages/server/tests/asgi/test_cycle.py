@@ -225,11 +225,9 @@ def test_whatever_an_application_sends_the_wire_sees_one_response(messages: list
         if event is not None:
             events.append(event)
     final = [event for event in events if not isinstance(event, Informational)]
-    assert [type(event) for event in events[len(events) - len(final) :]] == [type(event) for event in final]
-    assert (
-        [isinstance(event, ResponseHead) for event in final] == [True] + [False] * (len(final) - 1) if final else True
-    )
-    ends = [event.end_stream for event in final]  # type: ignore[union-attr]
+    assert events[len(events) - len(final) :] == final
+    assert [isinstance(event, ResponseHead) for event in final] == ([True] + [False] * len(final))[: len(final)]
+    ends = [event.end_stream for event in final]
     assert not any(ends[:-1])
     assert (made.state == COMPLETE) == (bool(ends) and ends[-1])
 

@@ -109,6 +109,8 @@ class Server:
         """Begin to accept. *listeners* stay the caller's, who closes them."""
         for listener in listeners:
             listener.setblocking(False)
+            if listener.family != socket.AF_UNIX:
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
             name = listener.getsockname()
             # Bound to all addresses, the one that the client meant is only known of the connection.
             wild = isinstance(name, tuple) and name[0] in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
