@@ -38,7 +38,7 @@ def test_term_drains_and_exits_with_0(serve: Serve, eventually: Eventually, shor
         text=True,
     )
     try:
-        eventually(lambda: (short_path / "slow-started").exists(), "start of the request")
+        eventually((short_path / "slow-started").exists, "start of the request")
         worker = server.children()[0]
         server.send(signal.SIGTERM)
         server.wait_for("Handling signal: term")
@@ -62,7 +62,7 @@ def test_int_and_quit_do_not_wait_for_requests(
         stderr=subprocess.DEVNULL,
     )
     try:
-        eventually(lambda: (short_path / "slow-started").exists(), "start of the request")
+        eventually((short_path / "slow-started").exists, "start of the request")
         server.send(signum)
         assert server.wait() == 0
         assert server.group() == []
@@ -78,7 +78,7 @@ def test_int_hurries_a_master_that_drains(serve: Serve, eventually: Eventually, 
         stderr=subprocess.DEVNULL,
     )
     try:
-        eventually(lambda: (short_path / "slow-started").exists(), "start of the request")
+        eventually((short_path / "slow-started").exists, "start of the request")
         server.send(signal.SIGTERM)
         server.wait_for("Handling signal: term")
         server.send(signal.SIGINT)
@@ -242,7 +242,9 @@ def test_hup_moves_to_new_addresses(serve: Serve, eventually: Eventually, short_
     assert not os.path.exists(new)
 
 
-def test_usr1_opens_the_logs_again_in_master_and_workers(serve: Serve, eventually: Eventually, short_path: Path) -> None:
+def test_usr1_opens_the_logs_again_in_master_and_workers(
+    serve: Serve, eventually: Eventually, short_path: Path
+) -> None:
     log = short_path / "error.log"
     server = serve("--error-logfile", str(log), "--pid", "pid")
     eventually(lambda: log.exists() and "Booting worker" in log.read_text(), "boot")
@@ -393,7 +395,7 @@ def _read(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-SERVICE = '''
+SERVICE = """
 import json, os, time
 
 class Colours:
@@ -456,7 +458,7 @@ class Colours:
 
     def snapshot(self):
         return {"pid": self.pid}
-'''
+"""
 
 
 def test_a_subclass_can_manage_workers_its_own_way(short_path: Path, serve: Serve, eventually: Eventually) -> None:

@@ -112,15 +112,15 @@ def close_sockets(listeners: Iterable[Listener], unlink: bool = True) -> None:
 
 
 def _inherit(fd: int, address: Any, cfg: Any) -> Listener:
+    listener = None
     try:
         listener = Listener(fileno=fd)
-    except OSError as exc:
-        raise HaltServer(f"cannot listen on the inherited descriptor {fd}: {exc.strerror}", 1) from exc
-    listener.cfg_addr = address
-    _prepare(listener)
-    try:
+        listener.cfg_addr = address
+        _prepare(listener)
         listener.listen(cfg.backlog)
     except OSError as exc:
+        if listener is not None:
+            listener.detach()  # whoever has passed it may use it for something else
         raise HaltServer(f"cannot listen on the inherited descriptor {fd}: {exc.strerror}", 1) from exc
     return listener
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from gunicorn.supervision.loop import MasterLoop
 
 
@@ -87,7 +86,7 @@ def test_signals_come_in_order_and_end_the_wait(loop: MasterLoop) -> None:
     loop.catch([signal.SIGUSR1, signal.SIGUSR2])
     threading.Timer(0.0, os.kill, (os.getpid(), signal.SIGUSR1)).start()
     start = time.monotonic()
-    got = []
+    got: list[int] = []
     while not got:
         got = loop.turn(30.0)
     assert got == [signal.SIGUSR1]

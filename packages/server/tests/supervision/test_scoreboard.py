@@ -1,21 +1,21 @@
 """The scoreboard: slots, their fields, and that a child's stores are seen by its parent."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
-
 from gunicorn.supervision import scoreboard
 from gunicorn.supervision.scoreboard import Scoreboard, WorkerState
 
 
 @pytest.fixture
-def board():
+def board() -> Iterator[Scoreboard]:
     made = Scoreboard(slots=4)
     yield made
     made.close()
 
 
-def test_slots_are_given_lowest_index_first_and_come_back(board) -> None:
+def test_slots_are_given_lowest_index_first_and_come_back(board: Scoreboard) -> None:
     first, second, third = board.acquire(), board.acquire(), board.acquire()
     assert [first.index, second.index, third.index] == [0, 1, 2]
     board.release(second)
@@ -26,7 +26,7 @@ def test_slots_are_given_lowest_index_first_and_come_back(board) -> None:
     assert board.acquire().index == 3
 
 
-def test_an_acquired_slot_is_zero(board) -> None:
+def test_an_acquired_slot_is_zero(board: Scoreboard) -> None:
     slot = board.acquire()
     slot.pid, slot.heartbeat, slot.current = 5, 1.5, "GET /"
     board.release(slot)
@@ -35,7 +35,7 @@ def test_an_acquired_slot_is_zero(board) -> None:
     assert (again.pid, again.heartbeat, again.current, again.state) == (0, 0.0, "", WorkerState.BOOTING)
 
 
-def test_a_full_board_and_a_slot_that_is_not_taken_are_errors(board) -> None:
+def test_a_full_board_and_a_slot_that_is_not_taken_are_errors(board: Scoreboard) -> None:
     slots = [board.acquire() for _ in range(4)]
     with pytest.raises(RuntimeError, match="all 4 scoreboard slots are taken"):
         board.acquire()
@@ -59,8 +59,19 @@ def test_a_full_board_and_a_slot_that_is_not_taken_are_errors(board) -> None:
         ("current", "GET /naïve"),
     ],
 )
-def test_each_field_keeps_its_value_and_touches_no_other(board, name: str, value: object) -> None:
-    names = ["pid", "age", "state", "started", "heartbeat", "requests", "connections", "errors", "busy_since", "current"]
+def test_each_field_keeps_its_value_and_touches_no_other(board: Scoreboard, name: str, value: object) -> None:
+    names = [
+        "pid",
+        "age",
+        "state",
+        "started",
+        "heartbeat",
+        "requests",
+        "connections",
+        "errors",
+        "busy_since",
+        "current",
+    ]
     before, slot, after = board.acquire(), board.acquire(), board.acquire()
     setattr(slot, name, value)
     assert getattr(slot, name) == value
@@ -70,7 +81,7 @@ def test_each_field_keeps_its_value_and_touches_no_other(board, name: str, value
         assert other == name or not getattr(slot, other)
 
 
-def test_the_hot_path_indices_are_the_fields(board) -> None:
+def test_the_hot_path_indices_are_the_fields(board: Scoreboard) -> None:
     slot = board.acquire()
     slot.q[scoreboard.PID], slot.q[scoreboard.AGE], slot.q[scoreboard.STATE] = 1, 2, 3
     slot.d[scoreboard.STARTED], slot.d[scoreboard.HEARTBEAT], slot.d[scoreboard.BUSY_SINCE] = 4.0, 5.0, 6.0
@@ -80,7 +91,7 @@ def test_the_hot_path_indices_are_the_fields(board) -> None:
     assert (slot.requests, slot.connections, slot.errors) == (7, 8, 9)
 
 
-def test_a_long_text_is_cut_even_within_a_character(board) -> None:
+def test_a_long_text_is_cut_even_within_a_character(board: Scoreboard) -> None:
     slot = board.acquire()
     slot.current = "é" * 100
     assert slot.current == "é" * 52
@@ -90,7 +101,7 @@ def test_a_long_text_is_cut_even_within_a_character(board) -> None:
     assert slot.current == "short"
 
 
-def test_a_child_writes_what_its_parent_reads(board) -> None:
+def test_a_child_writes_what_its_parent_reads(board: Scoreboard) -> None:
     slot = board.acquire()
     pid = os.fork()
     if pid == 0:

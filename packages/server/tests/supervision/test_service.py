@@ -5,7 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
 from gunicorn.errors import ConfigError
 from gunicorn.supervision.service import discover, in_start_order
 

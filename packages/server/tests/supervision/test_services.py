@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from gunicorn.supervision.loop import MasterLoop
 from gunicorn.supervision.services import HURRY_SECONDS, ServiceGroup
 
@@ -64,7 +63,7 @@ def group(notes: list[Any]) -> Iterator[ServiceGroup]:
     log = logging.getLogger("test.services")
     loop = MasterLoop(log)
     services: Any = [Fake("dirty", notes), Fake("control", notes)]
-    made = ServiceGroup(services, loop, None, [signal.SIGUSR2], lambda owner: made.forked(owner))  # type: ignore[arg-type]
+    made = ServiceGroup(services, loop, None, [signal.SIGUSR2], lambda owner: made.forked(owner))  # type: ignore[arg-type]  # noqa: PLW0108
     made.configure("cfg", log)
     yield made
     made.kill_children()
@@ -194,9 +193,7 @@ def test_a_spawned_child_closes_what_is_others(group: ServiceGroup, notes: list[
     os.close(write)
 
 
-def test_an_exception_in_a_child_is_logged_and_status_1(
-    group: ServiceGroup, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_an_exception_in_a_child_is_logged_and_status_1(group: ServiceGroup, capfd: pytest.CaptureFixture[str]) -> None:
     def main() -> int:
         raise LookupError("in the child")
 

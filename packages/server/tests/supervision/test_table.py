@@ -2,10 +2,9 @@
 
 import signal
 
+from gunicorn.supervision.table import ABORT_GRACE, Backoff, Entry, Plan, next_deadline, overdue, plan
 from hypothesis import given
 from hypothesis import strategies as st
-
-from gunicorn.supervision.table import ABORT_GRACE, Backoff, Entry, Plan, next_deadline, overdue, plan
 
 
 def entry(age: int, generation: int = 0, booted: bool = True, **fields: float | None) -> Entry:

@@ -1,6 +1,7 @@
 """Runs the gunicorn command with the services that the environment variable TEST_SERVICES names, and no installed ones.
 
-So that tests of the server alone neither need nor meet the other distributions. ``module:Class`` names, separated by commas.
+So that tests of the server alone neither need nor meet the other distributions. ``module:Class`` names, separated by
+commas.
 """
 
 import os
@@ -16,7 +17,7 @@ def _services() -> object:
     return in_start_order([util.load_class(name, section="service")() for name in names])
 
 
-base.discover = _services  # type: ignore[assignment]
+base.discover = _services  # type: ignore[assignment,attr-defined]
 
 if __name__ == "__main__":
     run(prog="gunicorn")

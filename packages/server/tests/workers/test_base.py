@@ -1,0 +1,172 @@
+"""The base of all workers, without a master: what it is made with, its boot, its signals.
+
+Lives are tested with masters.
+"""
+
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from gunicorn.config import Config
+from gunicorn.supervision.scoreboard import Scoreboard, WorkerState
+from gunicorn.workers.base import Worker
+
+
+class Log:
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args: self.notes.append(name)
+
+
+class App:
+    def __init__(self, notes: list[str]) -> None:
+        self.notes = notes
+
+    def wsgi(self) -> str:
+        self.notes.append(f"wsgi {os.environ.get('BASE_COLOUR')}")
+        return "the application"
+
+
+class Noting(Worker):
+    notes: list[str]
+
+    def init_signals(self) -> None:
+        self.notes.append(f"init_signals {self.wakeup_fd >= 0}")
+        super().init_signals()
+
+    def run(self) -> None:
+        self.notes.append(f"run {self.booted} {self.wsgi} {self.scoreboard.state.name}")
+
+
+@pytest.fixture
+def kept_signals() -> Iterator[None]:
+    before = {signum: signal.getsignal(signum) for signum in Worker.SIGNALS}
+    yield
+    signal.set_wakeup_fd(-1)
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+def worker(cls: type[Worker] = Worker, log: Any = None, app: Any = None, **settings: Any) -> Worker:
+    cfg = Config()
+    for name, value in settings.items():
+        cfg.set(name, value)
+    return cls(1, os.getppid(), [], app, 15.0, cfg, log or logging.getLogger("test.worker"))
+
+
+def close(made: Worker) -> None:
+    signal.set_wakeup_fd(-1)
+    for fd in (made.wakeup_fd, made._wakeup_write_fd):
+        if fd >= 0:
+            os.close(fd)
+
+
+def test_what_it_is_made_of() -> None:
+    made = worker()
+    assert (made.age, made.ppid, made.pid, made.sockets, made.timeout, made.nr) == (1, os.getppid(), 0, [], 15.0, 0)
+    assert made.alive
+    assert not made.booted
+    assert not made.aborted
+    assert made.max_requests == sys.maxsize
+    assert str(made) == "<Worker 0>"
+    assert made.is_parent_alive()
+    made.ppid = 1 << 22
+    assert not made.is_parent_alive()
+
+
+def test_max_requests_has_its_jitter() -> None:
+    assert worker(max_requests=10).max_requests == 10
+    drawn = {worker(max_requests=10, max_requests_jitter=3).max_requests for _ in range(200)}
+    assert drawn == {10, 11, 12, 13}
+
+
+def test_the_heartbeat_goes_to_its_slot() -> None:
+    made = worker()
+    before = time.monotonic()
+    made.notify()
+    assert before <= made.scoreboard.heartbeat <= time.monotonic()
+    board = Scoreboard(1)
+    made.scoreboard = board.acquire()
+    made.notify()
+    assert before <= made.scoreboard.heartbeat
+    board.close()
+
+
+def test_a_worker_that_cannot_run_says_so() -> None:
+    with pytest.raises(NotImplementedError, match=r"Worker does not say how it serves: it has no run\(\)"):
+        worker().run()
+
+
+def test_the_boot_in_its_order(kept_signals: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    monkeypatch.setenv("BASE_COLOUR", "grey")
+    monkeypatch.setattr(Noting, "notes", notes, raising=False)
+    log = Log()
+    made = worker(
+        Noting,
+        log=log,
+        app=App(notes),
+        raw_env=["BASE_COLOUR=red"],
+        post_worker_init=lambda worker: notes.append(f"post_worker_init {worker.booted} {worker.wsgi}"),
+    )
+    try:
+        made.init_process()
+    finally:
+        close(made)
+    assert notes == [
+        "init_signals True",
+        "wsgi red",
+        "post_worker_init False the application",
+        "run True the application IDLE",
+    ]
+    assert log.notes == ["close_on_exec"]
+    assert made.scoreboard.heartbeat > 0
+
+
+def test_signals_wake_the_driver(kept_signals: None) -> None:
+    made = worker(Noting, log=Log(), app=App([]))
+    made.notes = []  # type: ignore[attr-defined]
+    try:
+        made.init_process()
+        poll = select.poll()
+        poll.register(made.wakeup_fd, select.POLLIN)
+        assert poll.poll(0) == []
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert poll.poll(20_000)
+        assert not made.alive
+        made.drain_wakeup()
+        made.drain_wakeup()
+        assert poll.poll(0) == []
+    finally:
+        close(made)
+
+
+def test_what_the_signals_do() -> None:
+    hooks: list[Any] = []
+    log = Log()
+    made = worker(log=log, worker_int=hooks.append, worker_abort=lambda worker: hooks.append("abort"))
+    made.handle_winch(signal.SIGWINCH, None)
+    made.handle_usr1(signal.SIGUSR1, None)
+    assert made.alive
+    assert log.notes == ["debug", "reopen_files"]
+    made.handle_exit(signal.SIGTERM, None)
+    assert not made.alive
+    assert made.scoreboard.state == WorkerState.DRAINING
+    made.alive = True
+    with pytest.raises(SystemExit) as caught:
+        made.handle_quit(signal.SIGQUIT, None)
+    assert caught.value.code == 0
+    assert hooks == [made]
+    assert not made.alive
+    with pytest.raises(SystemExit) as caught:
+        made.handle_abort(signal.SIGABRT, None)
+    assert caught.value.code == 1
+    assert hooks[1:] == ["abort"]
