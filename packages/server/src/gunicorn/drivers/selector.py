@@ -35,6 +35,7 @@ RECEIVE_SIZE: Final = 65536  # bytes of one recv
 OUTBOX_LIMIT: Final = 262144  # bytes that a response may run ahead of its reader before the application waits
 WRITE_TIMEOUT: Final = 30.0  # seconds that an application waits for a reader that takes nothing
 LINGER_TIMEOUT: Final = 2.0  # seconds for the peer of a refused request to read the answer
+ARRIVAL_TIMEOUT: Final = 1.0  # seconds for the first byte of a new connection, when the worker ends
 TICK: Final = 1.0  # seconds between housekeeping
 
 
@@ -91,6 +92,8 @@ class Channel:
             elif http.idle or http.request is not None:  # else the head that began earlier goes on
                 self.since = self._driver.now
             http.receive_data(data)
+            if self._driver.draining:
+                http.drain()
         self.advance()
 
     def advance(self) -> None:
@@ -239,21 +242,33 @@ class Channel:
         self._driver.forget(self)
         self.sock.close()
 
-    def end_if_idle(self) -> bool:
-        """Close a connection that waits for its next request, unless that has just come; whether it was closed."""
-        if self.outbox or self.lingering or not self.http.idle:
-            return False
+    def begin_drain(self) -> None:
+        """Make the request at hand the last one; end a connection that waits for its next one, unless that just came.
+
+        One that never had a request is not ended: its first one is on the way, and the client could not know that it is
+        lost. It has ARRIVAL_TIMEOUT.
+        """
+        http = self.http
+        if not http.idle:
+            http.drain()
+            return
+        if self.busy or self.outbox or self.lingering:  # what is received from now on is drained by on_ready()
+            return
         try:
             data = self.sock.recv(RECEIVE_SIZE)
-        except OSError:  # nothing came (BlockingIOError), or the peer is gone
+        except (BlockingIOError, InterruptedError):
+            if self._environ is not None:
+                self.close()
+            return
+        except OSError:
             data = b""
         if not data:
             self.close()
-            return True
-        self.http.receive_data(data)
+            return
+        http.receive_data(data)
+        http.drain()
         self.busy = True
         self._driver.ready.append(self)
-        return False
 
     # ---------------------------------------------------------------- time
 
@@ -263,6 +278,8 @@ class Channel:
             limit: float | None = LINGER_TIMEOUT
         elif self.outbox:
             limit = WRITE_TIMEOUT
+        elif self._driver.draining and self.http.idle:
+            limit = ARRIVAL_TIMEOUT
         else:
             limit = self.http.deadline()
         if limit is None or now - self.since <= limit:
@@ -458,9 +475,7 @@ class SelectorDriver:
             listener.close()
         self._listeners.clear()
         for channel in list(self.channels.values()):
-            if not channel.busy and channel.end_if_idle():
-                continue
-            channel.http.drain()
+            channel.begin_drain()
 
 
 def host_of(peer: Any) -> str:
