@@ -9,7 +9,7 @@ from gunicorn.control.settings import SETTINGS, validate_mode
 def test_names_flags_and_defaults() -> None:
     assert [(setting["name"], setting["cli"], setting["default"]) for setting in SETTINGS] == [
         ("control_socket", ["--control-socket"], "gunicorn.ctl"),
-        ("control_socket_mode", ["--control-socket-mode"], 0o600),
+        ("control_socket_mode", ["--control-socket-mode"], "0o600"),
         ("control_socket_disable", ["--no-control-socket"], False),
     ]
     assert {setting["section"] for setting in SETTINGS} == {"Control"}

@@ -55,6 +55,12 @@ def test_config() -> None:
     ]
 
 
+def test_dirty_without_a_pool() -> None:
+    (line,) = lines("show dirty", {"enabled": False, "pid": None})
+    assert "no dirty pool" in line
+    assert "--dirty-app" in line
+
+
 def test_dirty() -> None:
     data = {
         "enabled": True,

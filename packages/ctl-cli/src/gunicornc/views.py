@@ -120,6 +120,8 @@ def _all(data: Data, width: int | None) -> list[str]:
 
 
 def _dirty(data: Data, width: int | None) -> list[str]:
+    if data.get("enabled") is False:
+        return ["no dirty pool (one starts with: gunicorn --dirty-app module:Class --dirty-workers N …)"]
     shown = {key: value for key, value in data.items() if key not in _NOT_OF_THE_POOL}
     apps = data.get("apps", [])
     if all(isinstance(app, dict) for app in apps):

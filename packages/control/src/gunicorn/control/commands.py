@@ -58,7 +58,9 @@ def show_workers(introspection: Introspection) -> Outcome:
 
 @_command("show dirty", "The dirty pool: its arbiter, workers and apps", Access.READ)
 def show_dirty(introspection: Introspection) -> Outcome:
-    pool = _pool(introspection)
+    pool = introspection.service("dirty")
+    if pool is None or not pool.get("socket"):
+        return {"enabled": False, "pid": None}
 
     def finish(status: dict[str, Any]) -> dict[str, Any]:
         return {**pool, **status, "enabled": True, "pid": status.get("arbiter_pid", pool.get("pid"))}

@@ -55,7 +55,7 @@ SETTINGS: Sequence[Mapping[str, Any]] = (
         "section": "Control",
         "cli": ["--control-socket-mode"],
         "meta": "INT",
-        "default": 0o600,
+        "default": "0o600",
         "validator": validate_mode,
         "desc": (
             "Permissions of the control socket's file, in octal.\n"
