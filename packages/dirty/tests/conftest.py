@@ -1,0 +1,191 @@
+"""Fixtures of this package's tests: pools of real processes, and waiting for conditions with a deadline."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gunicorn.dirty.client import DirtyClient
+from gunicorn.dirty.protocol import BinaryProtocol
+
+HERE = Path(__file__).parent
+DEADLINE = 20.0  # seconds for anything that should happen at once, on a machine that is busy
+
+
+def wait_for(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
+    """Poll until `condition()` is true and return what it gave."""
+    end = time.monotonic() + deadline
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"waited {deadline:g} s in vain: {what}"
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; a zombie that nobody has reaped yet does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def session(sid: int) -> list[int]:
+    """The running processes of a session."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat") as file:
+                    fields = file.read().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if fields[0] != "Z" and int(fields[3]) == sid:
+                found.append(int(entry))
+    return found
+
+
+class PoolProcess:
+    """A pool run by `python -m gunicorn.dirty` in a session of its own."""
+
+    def __init__(self, directory: str, arguments: list[str], env: dict[str, str]) -> None:
+        self.directory = directory
+        self.path = os.path.join(directory, "s")
+        self.log_path = os.path.join(directory, "log")
+        self.log_file = open(self.log_path, "w")  # noqa: SIM115 (closed in end)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn.dirty", "--socket", self.path, "--chdir", str(HERE), *arguments],
+            stdout=self.log_file,
+            stderr=self.log_file,
+            env={**os.environ, "PYTHONWARNINGS": "error", **env},
+            start_new_session=True,
+        )
+        self.pid = self.process.pid
+        self.clients: list[DirtyClient] = []
+        wait_for(lambda: os.path.exists(self.path) or self.process.poll() is not None, "the pool listens")
+
+    @property
+    def log(self) -> str:
+        return Path(self.log_path).read_text()
+
+    def client(self, timeout: float | None = 20.0) -> DirtyClient:
+        client = DirtyClient(self.path, timeout)
+        self.clients.append(client)
+        return client
+
+    def ask(self, message: dict[str, Any]) -> Any:
+        """One message over a connection of its own; returns the answer."""
+        import socket
+
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(10)
+            sock.connect(self.path)
+            BinaryProtocol.write_message(sock, message)
+            return BinaryProtocol.read_message(sock)
+
+    def status(self) -> dict[str, Any]:
+        result: dict[str, Any] = self.ask({"type": "status", "id": 1})["result"]
+        return result
+
+    def ready(self) -> PoolProcess:
+        wait_for(lambda: self.status()["state"] == "ready", f"the pool is ready\n{self.log}")
+        return self
+
+    def idle(self) -> None:
+        """Wait until no slot runs anything and nothing waits."""
+
+        def condition() -> bool:
+            status = self.status()
+            busy = [slot for worker in status["workers"] for slot in worker["slots"] if slot["busy"]]
+            return not busy and not status["queued"]
+
+        wait_for(condition, "the pool is idle")
+
+    def worker_pids(self) -> list[int]:
+        return [worker["pid"] for worker in self.status()["workers"] if worker["state"] in ("ready", "loading")]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(DEADLINE)
+
+    def end(self) -> None:
+        for client in self.clients:
+            client.close()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        left = []
+        try:
+            wait_for(lambda: not session(self.pid), "all of the pool's processes are gone", 5)
+        except AssertionError:
+            left = session(self.pid)
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+        self.log_file.close()
+        log = self.log
+        shutil.rmtree(self.directory)
+        assert not left, f"left over: {left}\n{log}"
+        assert "Traceback" not in log or "expected failure" in log, log
+
+
+Start = Callable[..., PoolProcess]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start pools: `start("--workers", "2", app="Sample:1")`; they and all their processes are gone at the end."""
+    pools: list[PoolProcess] = []
+
+    def start_pool(
+        *arguments: str, app: str | tuple[str, ...] = "Sample", env: dict[str, str] | None = None
+    ) -> PoolProcess:
+        apps = (app,) if isinstance(app, str) else app
+        options = [word for name in apps for word in ("--app", f"sampleapps:{name}")]
+        pool = PoolProcess(tempfile.mkdtemp(prefix="gd"), [*options, *arguments], env or {})
+        pools.append(pool)
+        return pool
+
+    yield start_pool
+    for pool in pools:
+        pool.end()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[PoolProcess]:
+    """A pool for the tests of a module that leave it as it was: two workers with two threads."""
+    arguments = ["--app", "sampleapps:Sample", "--workers", "2", "--threads", "2"]
+    pool = PoolProcess(tempfile.mkdtemp(prefix="gd"), arguments, {})
+    try:
+        yield pool.ready()
+    finally:
+        pool.end()
+
+
+@pytest.fixture(name="wait_for")
+def wait_for_fixture() -> Callable[..., Any]:
+    return wait_for
+
+
+@pytest.fixture(name="alive")
+def alive_fixture() -> Callable[[int], bool]:
+    return alive
+
+
+@pytest.fixture
+def short_dir() -> Iterator[str]:
+    """A directory whose path is short enough for unix sockets."""
+    path = tempfile.mkdtemp(prefix="gd")
+    yield path
+    shutil.rmtree(path)

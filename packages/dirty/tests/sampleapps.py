@@ -1,0 +1,158 @@
+"""Apps that the pools of these tests load (they run with this folder as their directory)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from gunicorn.dirty import DirtyApp
+from gunicorn.dirty.errors import DirtyTimeoutError
+
+
+class Sample(DirtyApp):
+    """Every kind of action."""
+
+    def init(self) -> None:
+        self.closed_streams = 0
+        self.cancelled = 0
+        self.calls: list[Any] = []
+
+    def echo(self, value: Any = None) -> Any:
+        return value
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def join(self, *args: str, sep: str = "") -> str:
+        return sep.join(args)
+
+    def boom(self) -> None:
+        raise ValueError("boom \udce4")
+
+    def refuse(self) -> None:
+        raise DirtyTimeoutError("of the app's own", 1.5)
+
+    def unsendable(self) -> object:
+        return object()
+
+    def leave(self) -> None:
+        raise SystemExit(7)
+
+    def sleep(self, seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+    def thread_name(self) -> str:
+        return threading.current_thread().name
+
+    def wait_for_file(self, path: str) -> str:
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        return path
+
+    def remember(self, value: Any) -> None:
+        self.calls.append(value)
+
+    def remembered(self) -> list[Any]:
+        return self.calls
+
+    def spin_with_lock(self) -> None:
+        """Never gives up the interpreter's lock: one C call that takes for ever."""
+        sum(range(10**12))
+
+    def count(self, to: int) -> Iterator[int]:
+        yield from range(to)
+
+    def forever(self, size: int = 10) -> Iterator[bytes]:
+        try:
+            while True:
+                yield b"x" * size
+        finally:
+            self.closed_streams += 1
+
+    def stuck_stream(self) -> Iterator[int]:
+        yield 1
+        time.sleep(3600)
+
+    def break_off(self) -> Iterator[int]:
+        yield 1
+        raise ValueError("in the middle")
+
+    def streams_closed(self) -> int:
+        return self.closed_streams
+
+    async def aecho(self, value: Any) -> Any:
+        await asyncio.sleep(0)
+        return value
+
+    async def aboom(self) -> None:
+        raise ValueError("async boom")
+
+    async def asleep(self, seconds: float) -> float:
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return seconds
+
+    def was_cancelled(self) -> int:
+        return self.cancelled
+
+    async def acount(self, to: int) -> AsyncIterator[int]:
+        for number in range(to):
+            yield number
+
+    async def aforever(self, size: int = 10) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x" * size
+        finally:
+            self.closed_streams += 1
+
+    def loop_name(self) -> str:
+        return threading.current_thread().name
+
+
+class Limited(DirtyApp):
+    workers = 1
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+class Slow(DirtyApp):
+    """Loads when the file that SLOW_FILE names exists."""
+
+    def init(self) -> None:
+        while not os.path.exists(os.environ["SLOW_FILE"]):
+            time.sleep(0.01)
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+class Broken(DirtyApp):
+    """Loads only when the file that BROKEN_FILE names exists."""
+
+    def init(self) -> None:
+        if not os.path.exists(os.environ["BROKEN_FILE"]):
+            raise RuntimeError("expected failure of init")
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+class Closing(DirtyApp):
+    """Writes to the file that CLOSING_FILE names when it is closed."""
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def close(self) -> None:
+        with open(os.environ["CLOSING_FILE"], "a") as file:
+            file.write(f"{os.getpid()}\n")
