@@ -286,7 +286,10 @@ static int read_extension(Decoder *d, size_t at, uint8_t code, uint64_t room, in
     if (code >= 0x35) return read_set(d, at, size, code == 0x36, room);
     if (code == 0x31) good = say_array(d, p, size);
     if (code == 0x32) good = say_datetime(d, p, size);
-    if (code == 0x33) good = say_decimal(d, p, size);
+    if (code == 0x33) {
+        good = say_decimal(d, p, size);
+        *hashable = !memchr(p, 's', size); /* a signalling NaN */
+    }
     if (code == 0x30 && size >= 9 && !((p[0] == 0 || p[0] == 0xff) && p[0] >> 7 == p[1] >> 7)) {
         good = 1;
         say(d, "{\"integer\":\"");

@@ -94,7 +94,7 @@ class Decoder {
 }
 
 const hashable = (item) => Array.isArray(item) ? item.every(hashable)
-  : !(item instanceof Map) && !(item instanceof Ext && (item.code === 0x31 || item.code === 0x35));
+  : !(item instanceof Map) && !(item instanceof Ext && (item.code === 0x31 || item.code === 0x35 || item.text?.includes("s")));
 
 function extension(code, content) {
   const size = content.length;

@@ -13,7 +13,7 @@ and told of its end by ``receive_eof()``. After a :exc:`FrameError` the stream i
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from .errors import ErrorKind, FrameError
 from .header import HEADER_SIZE, Buffer, Header, unpack_header
@@ -64,54 +64,95 @@ def _header(data: Buffer, pos: int, at: int, limits: Limits) -> Header:
     return header
 
 
-def _ended_inside(at: int) -> FrameError:
-    return FrameError(ErrorKind.TRUNCATED, "the stream ended inside the frame that starts here", at)
+_Found = TypeVar("_Found")
 
 
-class FrameDecoder:
-    """Headers and payload parts out of a stream.
+class _Stream(Generic[_Found]):
+    """What both decoders have in common: where they are in the stream, and how it ends.
 
     :ivar limits: of which ``max_payload`` is heeded
-    :ivar header: of the frame whose payload is arriving, None between frames
-    :ivar left: bytes of that payload which are still to come
-    :ivar frame_offset: where in the stream that frame (or, between frames, the next one) starts
+    :ivar frame_offset: where in the stream the frame at hand (or, between frames, the next one) starts
+    :ivar error: what is wrong with the stream, None while nothing is. What came before it is handed out first: the call
+        that finds both returns, and the next one raises
     """
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self.limits = limits
+        self.frame_offset = 0
+        self.error: FrameError | None = None
+
+    def receive_data(self, data: Buffer) -> list[_Found]:
+        """Take the next bytes of the stream, return what they complete.
+
+        :raises FrameError: when they are no frames, or one is over ``max_payload``; from then on always
+        """
+        if self.error is not None:
+            raise self.error
+        found: list[_Found] = []
+        try:
+            self._receive(data, found)
+        except FrameError as error:
+            self.error = error
+            if not found:
+                raise
+        return found
+
+    def receive_eof(self) -> None:
+        """The stream has ended.
+
+        :raises FrameError: when it ended inside a frame, or was wrong before
+        """
+        if self.error is None and self._inside():
+            self.error = FrameError(
+                ErrorKind.TRUNCATED, "the stream ended inside the frame that starts here", self.frame_offset
+            )
+        if self.error is not None:
+            raise self.error
+
+    def _receive(self, data: Buffer, found: list[_Found]) -> None:
+        raise NotImplementedError
+
+    def _inside(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        raise NotImplementedError
+
+
+class FrameDecoder(_Stream["FrameEvent"]):
+    """Headers and payload parts out of a stream. Parts are views of the data received, if that is bytes.
+
+    :ivar header: of the frame whose payload is arriving, None between frames
+    :ivar left: bytes of that payload which are still to come
+    """
+
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        super().__init__(limits)
         self.header: Header | None = None
         self.left = 0
-        self.frame_offset = 0
         self._partial = b""  # the beginning of a header
         self._buffer: bytearray | None = None  # lent out by get_buffer
 
-    def receive_data(self, data: Buffer) -> list[FrameEvent]:
-        """Take the next bytes of the stream, return what they complete. Parts are views of `data`, if that is bytes.
-
-        :raises FrameError: when they are no frames, or one is over ``max_payload``
-        """
+    def _receive(self, data: Buffer, found: list[FrameEvent]) -> None:
         data = self._partial + data if self._partial else bytes(data)
         self._partial = b""
         view = memoryview(data)
-        events: list[FrameEvent] = []
         pos, end = 0, len(data)
         while True:
             if self.header is None:
                 if end - pos < HEADER_SIZE:
                     self._partial = data[pos:]
-                    return events
+                    return
                 self.header = _header(data, pos, self.frame_offset, self.limits)
                 self.left = self.header.length
                 pos += HEADER_SIZE
-                events.append(self.header)
+                found.append(self.header)
             if pos == end and self.left:
-                return events
+                return
             part = view[pos : pos + self.left]
             pos += len(part)
             self.left -= len(part)
-            events.append(PayloadPart(part, not self.left))
+            found.append(PayloadPart(part, not self.left))
             if self.left:
-                return events
+                return
             self.frame_offset += HEADER_SIZE + self.header.length
             self.header = None
 
@@ -128,25 +169,15 @@ class FrameDecoder:
         """
         return self.receive_data(bytes(memoryview(self.get_buffer())[:size]))
 
-    def receive_eof(self) -> None:
-        """The stream has ended.
-
-        :raises FrameError: when it ended inside a frame
-        """
-        if self.header is not None or self._partial:
-            raise _ended_inside(self.frame_offset)
+    def _inside(self) -> bool:
+        return self.header is not None or bool(self._partial)
 
 
-class FrameAssembler:
-    """Whole frames out of a stream. It holds one frame at most, in memory that grows with what arrives of it.
-
-    :ivar limits: of which ``max_payload`` is heeded
-    :ivar frame_offset: where in the stream the frame at hand starts
-    """
+class FrameAssembler(_Stream[Frame]):
+    """Whole frames out of a stream. It holds one frame at most, in memory that grows with what arrives of it."""
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
-        self.limits = limits
-        self.frame_offset = 0
+        super().__init__(limits)
         self._header: Header | None = None
         self._body = bytearray()  # what is there of the frame at hand: of its header, then of its payload
         self._scratch: bytearray | None = None  # lent for all but large payloads; no frame refers to it
@@ -154,12 +185,7 @@ class FrameAssembler:
         self._lent_body = False  # whether what is lent is the end of the body
         self._filled = 0  # bytes of the body that are received, while its end is lent
 
-    def receive_data(self, data: Buffer) -> list[Frame]:
-        """Take the next bytes of the stream, return the frames they complete.
-
-        :raises FrameError: when they are no frames, or one is over ``max_payload``
-        """
-        frames: list[Frame] = []
+    def _receive(self, data: Buffer, found: list[Frame]) -> None:
         pos, end = 0, len(data)
         while True:
             if self._header is None:
@@ -168,7 +194,7 @@ class FrameAssembler:
                     self._body += data[pos : pos + taken]
                     pos += taken
                     if len(self._body) < HEADER_SIZE:
-                        return frames
+                        return
                     self._header = _header(self._body, 0, self.frame_offset, self.limits)
                     self._body = bytearray()
                 else:
@@ -178,12 +204,12 @@ class FrameAssembler:
             left = length - len(self._body)
             if left > end - pos:
                 self._body += data[pos:]
-                return frames
+                return
             if self._body:
                 self._body += data[pos : pos + left]
-                frames.append(self._complete(self._body))
+                found.append(self._complete(self._body))
             else:
-                frames.append(self._complete(memoryview(data)[pos : pos + left]))
+                found.append(self._complete(memoryview(data)[pos : pos + left]))
             pos += left
 
     def _complete(self, payload: bytearray | memoryview) -> Frame:
@@ -231,10 +257,5 @@ class FrameAssembler:
         del self._body[self._filled + size :]
         return self.receive_data(b"")
 
-    def receive_eof(self) -> None:
-        """The stream has ended.
-
-        :raises FrameError: when it ended inside a frame
-        """
-        if self._header is not None or self._body:
-            raise _ended_inside(self.frame_offset)
+    def _inside(self) -> bool:
+        return self._header is not None or bool(self._body)
