@@ -123,9 +123,11 @@ class Server:
         self.draining = True
         self._listen()
         self._q[STATE] = int(WorkerState.DRAINING)
-        await asyncio.sleep(0)  # what the clients have sent already is read, and answered
-        for protocol in list(self.connections):
+        for protocol in self.connections:
             protocol.conn.drain()
+        for _ in range(2):  # what the clients have sent already is read, and will be answered
+            await asyncio.sleep(0)
+        for protocol in list(self.connections):
             protocol.close_if_idle()
         if self.connections or self.running or self._greeting:
             self._quiet = asyncio.Event()
