@@ -1,4 +1,4 @@
-"""The names under which hooks and embedders know a WSGI response: ``post_request(worker, req, environ, resp: Response)``."""
+"""The names under which hooks and embedders know a WSGI response: ``post_request(worker, req, environ, resp)``."""
 
 from gunicorn.wsgi.environ import FileWrapper
 from gunicorn.wsgi.response import Response

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final, Protocol
 
-from gunicorn.http.errors import InvalidChunk, InvalidHeader, LimitRequestHeaders
+from gunicorn.http.errors import InvalidChunk, InvalidHeader, LimitRequestHeaders, RemoteProtocolError
 from gunicorn.http.fields import CONTENT_LENGTH, HOST_FIELD, TOKEN, TRANSFER_ENCODING, FieldTable
 
 _TOKEN: Final = TOKEN.pattern
@@ -76,7 +76,7 @@ class ChunkedBody:
     # Each step takes one piece of the grammar and returns its body bytes, or None when the piece is not whole yet.
 
     def _read_size(self, buffer: bytearray) -> bytes | None:
-        line = _take_line(buffer, LONGEST_CHUNK_LINE)
+        line = _take_line(buffer, LONGEST_CHUNK_LINE, InvalidChunk)
         if line is None:
             return None
         match = CHUNK_SIZE.fullmatch(line)
@@ -107,7 +107,7 @@ class ChunkedBody:
 
     def _read_trailers(self, buffer: bytearray) -> bytes | None:
         limit = self._table.policy.limit_request_field_size
-        line = _take_line(buffer, limit or 1 << 40)
+        line = _take_line(buffer, limit or 1 << 40, LimitRequestHeaders)
         if line is None:
             return None
         if not line:
@@ -122,10 +122,10 @@ class ChunkedBody:
         return b""
 
 
-def _take_line(buffer: bytearray, limit: int) -> bytes | None:
+def _take_line(buffer: bytearray, limit: int, too_long: type[RemoteProtocolError]) -> bytes | None:
     end = buffer.find(b"\r\n")
     if end > limit or (end < 0 and len(buffer) > limit + 1):
-        raise InvalidChunk(f"a line of a chunked body is over {limit} bytes")
+        raise too_long(f"a line of a chunked body is over {limit} bytes")
     if end < 0:
         return None
     line = bytes(buffer[:end])

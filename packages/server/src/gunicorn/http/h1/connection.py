@@ -212,7 +212,7 @@ class H1Connection:
         reader = self._reader
         self._buffer = buffer = bytearray(self._buffer) if self._scanned == 0 else self._buffer
         size = len(buffer)
-        if size > reader.longest_line and buffer.find(b"\r\n", 0, reader.longest_line + 2) < 0:
+        if size > reader.longest_line + 1 and buffer.find(b"\r\n", 0, reader.longest_line + 2) < 0:
             raise LimitRequestLine(f"the request line is over the limit of {reader.longest_line} bytes")
         if size > reader.longest_head:
             raise LimitRequestHeaders(f"the request's head is over the limit of {reader.longest_head} bytes")
@@ -332,8 +332,8 @@ class H1Connection:
         else:
             out.append(b"Connection: keep-alive\r\n\r\n")
         if end and framing == SIZED:
-            if request is self._repeated and not close and out[1] is preamble:
-                headers = event.headers if type(event.headers) is list else []
+            headers = event.headers
+            if request is self._repeated and not close and out[1] is preamble and type(headers) is list:
                 made = (headers.copy(), status, event.reason, length)
                 self._answer = made, out[0], b"".join(out[2:])
             out.append(body)

@@ -93,7 +93,10 @@ class HeadReader:
                 hosts += 1
             elif kind == CONNECTION:
                 tokens: frozenset[bytes] = field.parsed  # type: ignore[assignment]
-                keep_alive = b"close" not in tokens and (keep_alive or (persistent and b"keep-alive" in tokens))
+                if b"close" in tokens:
+                    persistent = keep_alive = False
+                elif b"keep-alive" in tokens:
+                    keep_alive = persistent
             elif kind == CONTENT_LENGTH:
                 if length is not None:
                     raise InvalidFraming("Content-Length stands twice")
