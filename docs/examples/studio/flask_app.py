@@ -55,8 +55,9 @@ def story() -> Response:
 
     def events() -> Iterator[str]:
         try:
-            for chunk in get_dirty_client().stream(STORYTELLER, "tell", opening):
-                yield event("refused" if "refused" in chunk else "word", {"http": os.getpid(), **chunk})
+            with get_dirty_client().stream(STORYTELLER, "tell", opening) as chunks:
+                for chunk in chunks:
+                    yield event("refused" if "refused" in chunk else "word", {"http": os.getpid(), **chunk})
             yield event("end", {})
         except DirtyError as error:
             yield event("refused", {"refused": explain(error)[0]})  # the status has long been sent

@@ -5,6 +5,7 @@ command line, as is the app.
 """
 
 import os
+import sys
 import tempfile
 from typing import Any
 
@@ -27,12 +28,12 @@ control_socket = os.path.join(tempfile.gettempdir(), f"studio-{os.getpid()}.ctl"
 
 def when_ready(server: Any) -> None:
     """Say where the page is. The master calls this once it listens."""
-    run = "hatch run " if "HATCH_ENV_ACTIVE" in os.environ else ""
     host, port = server.LISTENERS[0].getsockname()[:2]
+    look = f"{os.path.join(os.path.dirname(sys.executable), 'gunicornc')} -s {control_socket}"
     print(
         f"\n  The studio is open:  http://{host}:{port}\n"
-        f"  Look inside:         {run}gunicornc -s {control_socket} -c 'show workers'\n"
-        f"                       {run}gunicornc -s {control_socket} -c 'show dirty'\n"
+        f"  Look inside:         {look} show workers\n"
+        f"                       {look} show dirty\n"
         "  Close it:            Ctrl-C\n",
         flush=True,
     )

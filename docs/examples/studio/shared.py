@@ -14,6 +14,7 @@ from gunicorn.dirty.errors import (
     DirtyConnectionError,
     DirtyError,
     DirtyNoWorkersAvailableError,
+    DirtyOverloadedError,
     DirtyTimeoutError,
 )
 
@@ -42,8 +43,10 @@ def explain(error: DirtyError) -> tuple[str, int]:
     """A message for the visitor and the HTTP status that fits."""
     if isinstance(error, DirtyConnectionError):
         return "The dirty pool cannot be reached. Is it running? The server's log tells.", 503
+    if isinstance(error, DirtyOverloadedError):
+        return "Too many others are waiting for this. Please try again in a moment.", 503
     if isinstance(error, DirtyNoWorkersAvailableError):
-        return "No dirty worker is free for this just now. Please try again in a moment.", 503
+        return "No dirty worker can do this: the app did not load. The server's log tells why.", 503
     if isinstance(error, DirtyTimeoutError):
         return "The dirty pool took too long for this and gave up.", 504
     return f"The dirty pool could not do this: {error}", 500
