@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -74,7 +75,15 @@ class PoolProcess:
         )
         self.pid = self.process.pid
         self.clients: list[DirtyClient] = []
-        wait_for(lambda: os.path.exists(self.path) or self.process.poll() is not None, "the pool listens")
+        wait_for(lambda: self.process.poll() is not None or self.accepts(), "the pool listens")
+
+    def accepts(self) -> bool:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            try:
+                sock.connect(self.path)
+            except OSError:
+                return False
+            return True
 
     @property
     def log(self) -> str:
@@ -87,8 +96,6 @@ class PoolProcess:
 
     def ask(self, message: dict[str, Any]) -> Any:
         """One message over a connection of its own; returns the answer."""
-        import socket
-
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(10)
             sock.connect(self.path)

@@ -372,9 +372,9 @@ def test_a_worker_takes_calls_when_its_apps_are_loaded_and_not_before(
     calls = Calls()
     calls.start(lambda: pool.client().execute("sampleapps:Slow", "pid"))
     wait_for(lambda: pool.status()["queued"] == 1, "the call waits")
-    status = pool.status()
-    assert [worker["booted"] for worker in status["workers"]] == [False]
-    assert status["state"] == "starting"
+    wait_for(lambda: [worker["booted"] for worker in pool.status()["workers"]] == [False], "the worker loads")
+    assert pool.status()["state"] == "starting"
+    assert pool.status()["queued"] == 1
     Path(slow).touch()
     assert calls.join() == pool.worker_pids()
 
@@ -520,7 +520,9 @@ def test_workers_hold_no_descriptor_of_the_arbiter_or_of_each_other(start: Any, 
         sock = socket.socket(socket.AF_UNIX)
         sock.connect(pool.path)
         clients.append(sock)
-    os.kill(pool.worker_pids()[0], signal.SIGKILL)  # so that one is forked while clients are connected
+    victim = pool.worker_pids()[0]
+    os.kill(victim, signal.SIGKILL)  # so that one is forked while clients are connected
+    wait_for(lambda: victim not in pool.worker_pids(), "the arbiter has noticed")
     wait_for(lambda: len([w for w in pool.status()["workers"] if w["booted"]]) == 2, "both are back")
     for pid in pool.worker_pids():
         links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]

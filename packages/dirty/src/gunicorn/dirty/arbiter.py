@@ -54,7 +54,6 @@ class DirtyArbiter:
         self.supervisor = Supervisor(self)
         self._master = master
         self._allowed_uids = {os.geteuid(), 0, *(config.owner or ())[:1]}
-        self._lifeline = os.pipe()  # workers hold the reading end: its end is the arbiter's
         self._listening = False
 
     def run(self) -> int:
@@ -85,12 +84,12 @@ class DirtyArbiter:
             self._close()
         return 0
 
-    def forked(self) -> int:
-        """In a child: close what is the arbiter's alone. Returns the descriptor whose end is the arbiter's end."""
+    def forked(self) -> None:
+        """In a child: close what is the arbiter's alone."""
         self.loop.forked()
         self.listener.close()
-        os.close(self._lifeline[1])
-        return self._lifeline[0]
+        for process in self.supervisor.processes.values():
+            os.close(process.lifeline)
 
     def hook(self, name: str, function: Callable[..., Any], *args: Any) -> None:
         """Call a hook of the user's; what it raises is logged and goes no further."""
@@ -221,5 +220,3 @@ class DirtyArbiter:
         else:
             self._master.close()
         self.listener.close()
-        for fd in self._lifeline:
-            os.close(fd)

@@ -43,7 +43,8 @@ class Caller:
         self._body_left = 0  # bytes of the current frame's payload that are still to come
         self._body_of: PoolCall | None = None  # whose they are; None to let them go
         self._writer: SlotLink | None = None  # is in the middle of a frame to the client
-        self._waiting: deque[tuple[bytes, SlotLink | None]] = deque()  # behind it; the link when it ends inside a frame
+        # Behind it: bytes, whose they are (None: the arbiter's own), and whether they end inside a frame.
+        self._waiting: deque[tuple[bytes, SlotLink | None, bool]] = deque()
         self._stalled: set[SlotLink] = set()  # links not read from until the client has read
         self._outbox = Outbox(pool.loop, sock, self._on_events, self._drained)
         self.closed = False
@@ -203,7 +204,7 @@ class Caller:
     def deliver(self, link: SlotLink, data: memoryview, inside: bool) -> None:
         """Pass on what `link` has received; `inside` says that it ends within a frame."""
         if self._writer is not None and self._writer is not link:
-            self._waiting.append((bytes(data), link if inside else None))
+            self._waiting.append((bytes(data), link, inside))
             self._stall(link)
             return
         self._outbox.send(data)
@@ -218,7 +219,7 @@ class Caller:
         if self.closed:
             return
         if self._writer is not None:
-            self._waiting.append((frame, None))
+            self._waiting.append((frame, None, False))
         else:
             self._outbox.send(frame)
             if self._outbox.pending:
@@ -230,21 +231,30 @@ class Caller:
 
     def is_inside_frame_of(self, link: SlotLink) -> bool:
         """Whether part of a frame of `link` has gone, or waits to go, to the client."""
-        return self._writer is link or any(entry[1] is link for entry in self._waiting)
+        return self._writer is link or any(entry[1] is link and entry[2] for entry in self._waiting)
 
     def is_stalled(self) -> bool:
         """Whether the client leaves answers unread."""
         return self._outbox.pending > 0
 
     def _next_writer(self) -> None:
-        while self._waiting:
-            data, link = self._waiting.popleft()
+        while self._waiting and self._writer is None:
+            data, link, inside = self._waiting.popleft()
             self._outbox.send(data)
-            if link is not None:
+            if inside and link is not None:
                 self._writer = link
-                break
+                self._go_on(link)
         if not self._outbox.pending:
             self._drained()
+
+    def _go_on(self, link: SlotLink) -> None:
+        """Send what else waits of the link that has become the writer, to the end of its frame."""
+        for entry in [entry for entry in self._waiting if entry[1] is link]:
+            self._waiting.remove(entry)
+            self._outbox.send(entry[0])
+            if not entry[2]:
+                self._writer = None
+                return
 
     def _stall(self, link: SlotLink) -> None:
         link.outbox.pause()
@@ -252,8 +262,8 @@ class Caller:
         self.update_reading()
 
     def _drained(self) -> None:
-        stalled, self._stalled = self._stalled, set()
-        for link in stalled:
+        for link in self._stalled - {entry[1] for entry in self._waiting}:
+            self._stalled.discard(link)
             link.outbox.resume()
         self.update_reading()
 

@@ -60,6 +60,7 @@ class WorkerProcess:
     :ivar age: how many-th process of the pool it is, from 1
     :ivar ready_at: monotonic time at which its apps were loaded, or None
     :ivar seen_at: monotonic time of its last sign of life
+    :ivar lifeline: writing end of a pipe that only the arbiter has, so that its end is the arbiter's end
     :ivar hung: it has a call that does not end; its worker goes when its other slots are done
     """
 
@@ -79,6 +80,7 @@ class WorkerProcess:
         self.boot_error = ""
         self.kill_timer: Timer | None = None
         self.pid = 0
+        self.lifeline = -1
         self._channel: Channel | None = None
         self._fork()
 
@@ -86,6 +88,7 @@ class WorkerProcess:
         arbiter = self.arbiter
         ours, theirs = Channel.pair()
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(arbiter.config.threads)]
+        lifeline, self.lifeline = os.pipe()
         pid = os.fork()
         if pid == 0:
             code = 1
@@ -93,7 +96,8 @@ class WorkerProcess:
                 ours.close()
                 for end, _ in pairs:
                     end.close()
-                lifeline = arbiter.forked()
+                arbiter.forked()
+                os.close(self.lifeline)
                 set_title(arbiter.config.proc_name, "dirty-worker")
                 worker = DirtyWorker(self.number, self.age, arbiter.pid, self.apps, arbiter.config)
                 arbiter.config.post_fork(arbiter, worker)
@@ -103,6 +107,7 @@ class WorkerProcess:
             finally:
                 os._exit(code)
         self.pid = pid
+        os.close(lifeline)
         theirs.close()
         ours.sock.setblocking(False)
         self._channel = ours
@@ -200,6 +205,7 @@ class WorkerProcess:
         for link in self.links:
             link.close()
         self._close_channel()
+        os.close(self.lifeline)
 
     def _close_channel(self) -> None:
         if self._channel is not None:
