@@ -1,0 +1,345 @@
+"""What the benchmarks share: peers installed from PyPI, servers as measured processes, rounds that alternate, tables.
+
+http.py and dirty.py call it. Nothing here knows what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+HERE = Path(__file__).parent
+APPS = HERE / "apps"
+PATIENCE = 60.0  # seconds for a server to answer, or to end
+
+# What we are compared with. Each set goes into one environment; the optional ones need a C compiler and libraries.
+PEERS = ("gunicorn==27.0.1", "granian", "uvicorn", "uvloop", "httptools")
+OPTIONAL_PEERS = ("bjoern",)
+
+
+# Peers --------------------------------------------------------------------------------------------------------------
+
+
+class Peers:
+    """The environment with the other servers, made once and kept: outside of the repository, never shared with ours.
+
+    :param folder: where; None is a folder in the user's cache, by Python version
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        self.folder = folder or cache / "gunicorn-benchmarks" / f"peers-{version}"
+        self.python = str(self.folder / "bin" / "python")
+
+    def install(self) -> None:
+        """Install what is missing. Raises subprocess.CalledProcessError for a peer that is not optional."""
+        stamp = self.folder / "installed.json"
+        if stamp.exists() and json.loads(stamp.read_text()) == [*PEERS, *OPTIONAL_PEERS]:
+            return
+        say(f"installing {', '.join(PEERS)} into {self.folder}")
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(self.folder)], check=True)
+        pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, *PEERS], check=True)
+        for peer in OPTIONAL_PEERS:
+            if subprocess.run([*pip, peer], capture_output=True, check=False).returncode:
+                say(f"{peer} cannot be built here and is left out (it needs a C compiler; bjoern also libev's headers)")
+        stamp.write_text(json.dumps([*PEERS, *OPTIONAL_PEERS]))
+
+    def versions(self) -> dict[str, str]:
+        """The installed peers by name."""
+        command = [self.python, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"]
+        listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        wanted = {peer.partition("=")[0] for peer in (*PEERS, *OPTIONAL_PEERS)}
+        return {entry["name"]: entry["version"] for entry in listed if entry["name"] in wanted}
+
+
+# Servers ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Server:
+    """A server under test.
+
+    :ivar name: as the tables show it
+    :ivar command: `{port}` stands for the port
+    :ivar cores: the cores that it and all its children may use
+    """
+
+    name: str
+    command: Sequence[str]
+    cores: set[int]
+    port: int = 0
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _log: Any = field(default=None, repr=False)
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Raises RuntimeError, with its output, when it does not."""
+        self.port = free_port()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - stop() closes it
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("GUNICORN_")}
+        folder = tempfile.gettempdir()  # not this one: http.py would hide the standard library's http
+        with pinned(self.cores):
+            self._process = subprocess.Popen(
+                [word.format(port=self.port) for word in self.command],
+                cwd=folder,
+                env={**environ, "PYTHONPATH": str(APPS)},
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.get("/")
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"{self.name} does not serve:\n{self.output()}") from None
+                time.sleep(0.05)
+            else:
+                return
+
+    def get(self, path: str, timeout: float = PATIENCE) -> bytes:
+        """One answer. Raises OSError."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=timeout) as response:
+            body: bytes = response.read()
+            return body
+
+    def output(self) -> str:
+        self._log.seek(0)
+        return str(self._log.read().decode(errors="replace"))
+
+    def cpu(self) -> float:
+        """CPU seconds that its processes, also those that ended, have used so far, in user and kernel."""
+        assert self._process is not None
+        ticks = 0
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                try:
+                    fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+                if int(fields[3]) == self._process.pid:  # its session
+                    ticks += sum(map(int, fields[11:15]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def stop(self) -> None:
+        """End it and all its children."""
+        if self._process is None:
+            return
+        try:
+            self._process.terminate()
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self._process.wait()
+            self._log.close()
+            self._process = None
+
+
+@contextmanager
+def running(*servers: Server) -> Iterator[None]:
+    """Both run for as long as they are compared: only one is under load at a time."""
+    try:
+        for server in servers:
+            server.start()
+        yield
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def pinned(cores: set[int]) -> Iterator[None]:
+    """What is started in this block may use these cores only."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def cores() -> tuple[set[int], set[int]]:
+    """One core for the server, and the others for the load; the same one when there is no other."""
+    available = sorted(os.sched_getaffinity(0))
+    return {available[-1]}, set(available[:-1]) or {available[-1]}
+
+
+# Rounds -------------------------------------------------------------------------------------------------------------
+
+
+class Sample(NamedTuple):
+    """What one round of one server gave.
+
+    :ivar score: of what is measured, the median counts
+    :ivar cpu: microseconds of CPU time per request or call
+    """
+
+    score: float
+    cpu: float
+
+
+@dataclass
+class Comparison:
+    """Two servers, measured in turn.
+
+    :ivar ratios: score of the first over score of the second, for each pair of adjacent rounds
+    """
+
+    measure: str
+    unit: str
+    first: str
+    second: str
+    target: float
+    at_most: bool
+    firsts: list[Sample]
+    seconds: list[Sample]
+
+    @property
+    def ratios(self) -> list[float]:
+        found = [one.score / other.score for one, other in zip(self.firsts, self.seconds, strict=True)]
+        found += [one.score / other.score for one, other in zip(self.firsts[1:], self.seconds, strict=False)]
+        return found
+
+    @property
+    def ratio(self) -> float:
+        return statistics.median(self.ratios)
+
+    @property
+    def cpu_ratio(self) -> float:
+        """CPU time of the second over that of the first: over 1 where the first needs less."""
+        return median_cpu(self.seconds) / median_cpu(self.firsts)
+
+    @property
+    def reached(self) -> bool:
+        return self.ratio <= self.target if self.at_most else self.ratio >= self.target
+
+    def data(self) -> dict[str, Any]:
+        """As `--json` writes it."""
+        return {
+            "measure": self.measure,
+            "unit": self.unit,
+            "servers": [self.first, self.second],
+            "scores": [[sample.score for sample in side] for side in (self.firsts, self.seconds)],
+            "cpu_us": [[sample.cpu for sample in side] for side in (self.firsts, self.seconds)],
+            "ratios": self.ratios,
+            "ratio": self.ratio,
+            "cpu_ratio": self.cpu_ratio,
+            "target": ("at most" if self.at_most else "at least", self.target),
+            "reached": self.reached,
+        }
+
+
+def median_score(samples: list[Sample]) -> float:
+    return statistics.median(sample.score for sample in samples)
+
+
+def median_cpu(samples: list[Sample]) -> float:
+    return statistics.median(sample.cpu for sample in samples)
+
+
+def compare(
+    first: Server,
+    second: Server,
+    measure: Callable[[Server], Sample],
+    rounds: int,
+    *,
+    name: str,
+    unit: str,
+    target: float,
+    at_most: bool = False,
+) -> Comparison:
+    """Warm both up, then measure A B A B …, `rounds` times each."""
+    say(f"{name}: {first.name} and {second.name}")
+    for server in (first, second):
+        measure(server)
+    pairs = [(measure(first), measure(second)) for _ in range(rounds)]
+    firsts, seconds = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    return Comparison(name, unit, first.name, second.name, target, at_most, firsts, seconds)
+
+
+# Reports ------------------------------------------------------------------------------------------------------------
+
+
+def say(text: str) -> None:
+    """Progress, apart from the result on standard output."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def table(comparisons: Sequence[Comparison]) -> str:
+    """The result for people: one line per comparison."""
+    head = ("measure", "A", "B", "A", "B", "A/B", "range", "target", "CPU µs A", "CPU µs B", "B/A")
+    rows = [head]
+    for one in comparisons:
+        wanted = f"{'≤' if one.at_most else '≥'} {one.target:g} {'yes' if one.reached else 'NO'}" if one.target else "-"
+        rows.append(
+            (
+                f"{one.measure} [{one.unit}]",
+                one.first,
+                one.second,
+                f"{median_score(one.firsts):,.0f}",
+                f"{median_score(one.seconds):,.0f}",
+                f"{one.ratio:.2f}",
+                f"{min(one.ratios):.2f}-{max(one.ratios):.2f}",
+                wanted,
+                f"{median_cpu(one.firsts):.1f}",
+                f"{median_cpu(one.seconds):.1f}",
+                f"{one.cpu_ratio:.2f}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def parser(description: str, rounds: int, seconds: float) -> argparse.ArgumentParser:
+    """The options that all benchmarks have."""
+    result = argparse.ArgumentParser(description=description)
+    result.add_argument("--rounds", type=int, default=rounds, help="rounds of each server (default: %(default)s)")
+    result.add_argument("--seconds", type=float, default=seconds, help="length of a round (default: %(default)s)")
+    result.add_argument("--peers", type=Path, metavar="DIR", help="environment of the peers (default: in the cache)")
+    result.add_argument("--only", metavar="WORD", default="", help="only comparisons whose names contain this word")
+    result.add_argument("--json", type=Path, metavar="FILE", help="also write everything that was measured to FILE")
+    return result
+
+
+def report(comparisons: Sequence[Comparison], peers: Peers, options: argparse.Namespace) -> int:
+    """Print the table, write the file; returns the exit status: 1 when a target was missed."""
+    print(table(comparisons))
+    if options.json:
+        machine = {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()}
+        data = {
+            "machine": {**machine, "load": os.getloadavg()},
+            "peers": peers.versions(),
+            "rounds": options.rounds,
+            "seconds": options.seconds,
+            "comparisons": [one.data() for one in comparisons],
+        }
+        options.json.write_text(json.dumps(data, indent=1) + "\n")
+    return 0 if all(one.reached for one in comparisons if one.target) else 1
