@@ -22,6 +22,8 @@ dirty_workers = 2
 dirty_threads = 4  # four requests at a time in each of them
 dirty_timeout = 60  # seconds
 
+loglevel = "warning"  # so that the address stays in sight; "info" tells of every process that comes and goes
+
 # Where gunicornc looks inside. The master's pid stays the same over reloads, and so does this path.
 control_socket = os.path.join(tempfile.gettempdir(), f"studio-{os.getpid()}.ctl")
 
