@@ -1,7 +1,7 @@
 """Calls to the dirty pool, ours and that of Gunicorn 27: latency of `execute` of a trivial action, and calls per second
 of eight threads on two dirty workers.
 
-`hatch run bench:dirty`, or `python integration/benchmarks/dirty.py` where the five packages are installed; see README.md.
+`hatch run bench:dirty`, or `python integration/benchmarks/dirty.py` where the packages are installed; see README.md.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 if not __package__:  # run as a script: its folder would hide the standard library's http from everything
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from integration.benchmarks import harness  # noqa: E402
-from integration.benchmarks.harness import Comparison, Peers, Sample, Server  # noqa: E402
+from integration.benchmarks import harness
+from integration.benchmarks.harness import Comparison, Peers, Sample, Server
 
 THREADS = 8
 

@@ -1,6 +1,6 @@
 """Requests per second of one worker on one core: 13-byte reply, keep-alive, 32 connections, access log off.
 
-`hatch run bench:http`, or `python integration/benchmarks/http.py` where the five packages are installed; see README.md.
+`hatch run bench:http`, or `python integration/benchmarks/http.py` where the packages are installed; see README.md.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 if not __package__:  # run as a script: its folder would hide the standard library's http from everything
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from integration.benchmarks import harness  # noqa: E402
-from integration.benchmarks.harness import Comparison, Peers, Sample, Server  # noqa: E402
+from integration.benchmarks import harness
+from integration.benchmarks.harness import Comparison, Peers, Sample, Server
 
 CONNECTIONS = 32
 WSGI, ASGI = "bench_hello:wsgi", "bench_hello:asgi"
