@@ -26,7 +26,7 @@ from gevent.socket import MSG_PEEK, SHUT_WR, socket
 
 from gunicorn.drivers.body_stream import body_stream
 from gunicorn.drivers.runner import PeerGoneError, Runner
-from gunicorn.drivers.selector import LINGER_TIMEOUT, RECEIVE_SIZE, TICK, WRITE_TIMEOUT, host_of
+from gunicorn.drivers.selector import ARRIVAL_TIMEOUT, LINGER_TIMEOUT, RECEIVE_SIZE, TICK, WRITE_TIMEOUT, host_of
 from gunicorn.http.errors import RemoteProtocolError, RequestTimeout
 from gunicorn.http.events import Data, Disconnected, Request
 from gunicorn.http.h1.connection import H1Connection
@@ -113,8 +113,7 @@ class Client:
             event = http.next_event()
             if isinstance(event, Request):
                 return event
-            leaving = self._driver.draining and http.idle and not self._has_come()
-            if http.closing or leaving or not self.receive():
+            if http.closing or (self._driver.draining and self._may_end()) or not self.receive():
                 return None
 
     def _begin_body(self, request: Request) -> BinaryIO | None:
@@ -246,7 +245,7 @@ class Client:
         if self._waits == NOTHING:
             return False
         if self._waits == TO_READ:
-            limit = self._http.deadline()
+            limit = ARRIVAL_TIMEOUT if self._driver.draining and self._http.idle else self._http.deadline()
         else:
             limit = WRITE_TIMEOUT if self._waits == TO_WRITE else LINGER_TIMEOUT
         return limit is not None and now - self._since > limit
@@ -257,14 +256,20 @@ class Client:
             self.greenlet.throw(TimeoutError("deadline"))
 
     def drain(self) -> None:
-        """Make the request at hand the last one; without one, end now, unless it has just come. For the hub only."""
-        http = self._http
-        if not http.idle or self._waits != TO_READ:
-            if http.request is not None:
-                http.drain()
-            return  # whatever is received from now on is drained by receive()
-        if not self._has_come():
+        """Make the request at hand the last one, or end now. For the hub only."""
+        if self._http.request is not None:
+            self._http.drain()
+        elif self._waits == TO_READ and self._may_end():
             self.greenlet.throw(TimeoutError("drain"))
+        # What is received from now on is drained by receive().
+
+    def _may_end(self) -> bool:
+        """Whether the connection waits for its next request, which has not come yet.
+
+        One that never had a request may not be ended: its first one is on the way, and the client could not know that
+        it is lost. It has ARRIVAL_TIMEOUT.
+        """
+        return self._http.idle and self._environ is not None and not self._has_come()
 
     def _has_come(self) -> bool:
         """Whether the peer has sent something that was not received yet; does not wait."""

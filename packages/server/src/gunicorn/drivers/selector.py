@@ -152,6 +152,9 @@ class Channel:
         """Write what waits, keep in the outbox what the peer does not take now, and close when that is due."""
         http = self.http
         data = http.data_to_send()
+        if self.outbox:  # what the application streamed goes before its end
+            data = self.outbox + data
+            self.outbox = b""
         if data:
             try:
                 sent = self.sock.send(data)
