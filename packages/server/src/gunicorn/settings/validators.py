@@ -190,6 +190,7 @@ def one_of(*choices: str) -> Callable[[Any], str]:
 
 
 validate_header_map_behaviour = one_of("drop", "refuse", "dangerous")
+validate_reload_engine = one_of("auto", "poll", "inotify")
 validate_asgi_loop = one_of("auto", "asyncio", "uvloop")
 validate_asgi_lifespan = one_of("auto", "on", "off")
 

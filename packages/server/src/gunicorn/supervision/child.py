@@ -8,7 +8,7 @@ import traceback
 from typing import Any
 
 from gunicorn.errors import AppImportError, ConfigError
-from gunicorn.supervision import proctitle
+from gunicorn.supervision import orphan, proctitle
 
 RUN_FAILED = 255
 
@@ -19,6 +19,8 @@ def run_worker(arbiter: Any, worker: Any) -> int:
     worker.pid = worker.scoreboard.pid = os.getpid()
     log = arbiter.log
     proctitle.set_title(f"worker [{arbiter.proc_name}]")
+    if worker.parent_fd >= 0:
+        orphan.arm(worker.parent_fd)
     try:
         log.info("Booting worker with pid: %s", worker.pid)
         arbiter.cfg.post_fork(arbiter, worker)

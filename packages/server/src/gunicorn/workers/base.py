@@ -17,6 +17,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, ClassVar
@@ -61,6 +62,7 @@ class Worker:
         self.alive = True  # False: finish and return from run()
         self.nr = 0  # requests answered, for max_requests
         self.wsgi: Any = None  # the application
+        self.reloader: Any = None  # the thread that watches files, with the setting reload
         self.max_requests = sys.maxsize
         if cfg.max_requests > 0:
             self.max_requests = cfg.max_requests + random.randint(0, cfg.max_requests_jitter)  # noqa: S311
@@ -87,6 +89,8 @@ class Worker:
         self._open_wakeup()
         self.log.close_on_exec()
         self.init_signals()
+        if self.cfg.reload:
+            self._start_reloader()
         self.load_wsgi()
         self.cfg.post_worker_init(self)
         self.booted = True
@@ -95,8 +99,35 @@ class Worker:
         self.run()
 
     def load_wsgi(self) -> None:
-        """Load the application into ``self.wsgi``; its exceptions end the worker."""
-        self.wsgi = self.app.wsgi()
+        """Load the application into ``self.wsgi``.
+
+        Its exceptions end the worker; with ``reload`` the worker goes on, and answers with the traceback until a file
+        changes.
+        """
+        try:
+            self.wsgi = self.app.wsgi()
+        except Exception as exc:
+            if self.reloader is None:
+                raise
+            from gunicorn.workers import reloader
+
+            self.log.exception("The application cannot be loaded; waiting for its files to change")
+            for path in reloader.files_of(exc):
+                self.reloader.watchlist.add(path)
+            self.wsgi = reloader.failing_app(traceback.format_exc())
+        if self.reloader is not None:
+            self.reloader.watchlist.refresh()  # now, not when the thread gets to it: an edit may come sooner
+
+    def _start_reloader(self) -> None:
+        from gunicorn.workers import reloader
+
+        def changed(path: str) -> None:
+            self.log.info("Worker reloading: %s modified", path)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        watchlist = reloader.Watchlist(self.cfg.reload_extra_files)
+        self.reloader = reloader.Reloader(watchlist, reloader.engine(self.cfg.reload_engine), changed)
+        self.reloader.start()
 
     def run(self) -> None:
         """Serve until ``alive`` is False."""

@@ -3,6 +3,9 @@
 from gunicorn.settings.sections import debugging
 
 EXPECTED: dict[str, tuple[str, object]] = {
+    "reload": ("--reload", False),
+    "reload_engine": ("--reload-engine", "auto"),
+    "reload_extra_files": ("--reload-extra-file", []),
     "check_config": ("--check-config", False),
     "print_config": ("--print-config", False),
 }
