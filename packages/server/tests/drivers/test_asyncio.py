@@ -421,6 +421,27 @@ class TestHalfClose:
 
         run(main())
 
+    def test_what_runs_after_the_response_is_not_cancelled(self, run: Any, serving: Any) -> None:
+        async def main() -> None:
+            done: list[str] = []
+
+            async def app(scope: Any, receive: Any, send: Any) -> None:
+                await receive()
+                await receive()  # its client has half-closed: the grace period runs
+                await answer(send, b"ok")
+                await asyncio.sleep(0.2)
+                done.append("background")
+
+            async with serving(app, disconnect_grace=0.05) as site:
+                client = await site.connect()
+                client.send(GET)
+                client.writer.write_eof()
+                assert (await client.answer())[2] == b"ok"
+                await site.until(lambda: not site.server.running, "end of the request")
+                assert done == ["background"]
+
+        run(main())
+
     def test_pipelined_requests_before_it_are_all_answered(self, run: Any, serving: Any) -> None:
         async def main() -> None:
             async with serving(echo) as site:

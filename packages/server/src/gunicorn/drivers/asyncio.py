@@ -240,7 +240,7 @@ class HTTPProtocol(asyncio.Protocol):
         if request is not None:
             self._head_begun = False
             self.exchange = exchange = Exchange(self, request)  # type: ignore[arg-type]
-            exchange.start()
+            self.server.begin(exchange)
         elif self.conn.closing:
             self._close(linger=False)
         elif not self._head_begun:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 FAILURE_HEADERS: Final = ((b"content-type", b"text/plain; charset=utf-8"),)
 FAILURE_PAGE: Final = b"Internal Server Error\n"
 
-Task: Callable[..., asyncio.Task[None]]
-if sys.version_info >= (3, 12):
-    from functools import partial
+RequestTask: Callable[..., asyncio.Task[None]]
+"""Makes a request's task. It has a name because asyncio would spend time on making one up."""
 
+if sys.version_info >= (3, 12):
     # The application's first step runs at once: one that never waits costs no turn of the loop.
-    Task = partial(asyncio.Task, eager_start=True)
+    RequestTask = partial(asyncio.Task, name="request", eager_start=True)
 else:
-    Task = asyncio.Task
+    RequestTask = partial(asyncio.Task, name="request")
 
 
 class Exchange(HTTPCycle):
@@ -49,11 +50,6 @@ class Exchange(HTTPCycle):
         self.started = monotonic()
         self.grace: asyncio.TimerHandle | None = None  # until the application is cancelled, since its client is gone
         self._arrived: asyncio.Event | None = None
-
-    def start(self) -> None:
-        server = self.protocol.server
-        server.begun(self)
-        self.task = Task(self._run(), loop=server.loop, name="request")  # a name spares making one up
 
     def wake(self) -> None:
         """Let ``receive()`` look again."""
@@ -105,12 +101,14 @@ class Exchange(HTTPCycle):
             raise
         protocol.transport.write(conn.data_to_send())
         if self.state == COMPLETE:
-            self._report()
+            if protocol.server.on_end is not None:
+                protocol.server.on_end(self)
             protocol.response_ended()
         if not protocol.writable:
             await protocol.drained()
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Call the application and see it to its end; what the request's task runs."""
         server = self.protocol.server
         try:
             if server.on_begin is not None:

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final
 
+from gunicorn.asgi.cycle import COMPLETE
 from gunicorn.asgi.scope import Address, own_address, peer_address
 from gunicorn.drivers.asyncio import HTTPProtocol
-from gunicorn.drivers.asyncio_exchange import Exchange
+from gunicorn.drivers.asyncio_exchange import Exchange, RequestTask
 from gunicorn.http.h1.head import HeadReader
 from gunicorn.http.h1.response import Preamble
 from gunicorn.http.policy import Policy
@@ -220,13 +221,14 @@ class Server:
             self._listen()
         self._check_quiet()
 
-    def begun(self, exchange: Exchange) -> None:
+    def begin(self, exchange: Exchange) -> None:
         running = self.running
         if not running:
             self._d[BUSY_SINCE] = exchange.started
             self._q[STATE] = BUSY
         running.add(exchange)
         self._text[:] = exchange.request.target.label
+        exchange.task = RequestTask(exchange.run(), loop=self.loop)
 
     def ended(self, exchange: Exchange) -> None:
         running = self.running
@@ -255,6 +257,8 @@ class Server:
     def _grace_over(self, exchange: Exchange, sent: int) -> None:
         protocol = exchange.protocol
         exchange.grace = None
+        if exchange.state == COMPLETE:  # it is no longer the client's
+            return
         if not protocol.lost and exchange.sent > sent:
             # The client has only closed its own side: it still takes what is sent.
             self.watch_gone(exchange)
