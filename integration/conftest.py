@@ -112,7 +112,7 @@ class Server:
         self.mark = f"{MARK}={uuid.uuid4().hex}"
         self.clean = True
         self._bound: str | None = args[args.index("--bind") + 1] if "--bind" in args else None
-        self._log = directory / "log"
+        self._log = directory / f"log-{self.mark[-6:]}"
         folders = {"TMPDIR": "tmp", "HOME": "home", "XDG_RUNTIME_DIR": "run"}
         for name in folders.values():
             (directory / name).mkdir(mode=0o700, exist_ok=True)

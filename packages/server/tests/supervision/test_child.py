@@ -29,6 +29,7 @@ def run(init_process: Any, notes: list[str], booted: bool = False, worker_exit: 
     worker = SimpleNamespace(
         pid=0,
         booted=booted,
+        parent_fd=-1,
         scoreboard=SimpleNamespace(pid=0),
         init_process=init_process,
         cfg=SimpleNamespace(worker_exit=worker_exit or (lambda server, worker: notes.append("worker_exit"))),

@@ -1,6 +1,6 @@
 """The end of a worker whose master has died without a word (``kill -9``): ``supervision.child`` arms it in each worker.
 
-Drivers watch the same pipe and drain at once. This is for what they cannot see to: an application that holds the process,
+Drivers watch the same pipe and drain at once. This is for what they cannot see to: an application that holds on,
 and a drain that takes long. Nobody would kill such a worker any more, and it may hold the port from the next master.
 """
 
