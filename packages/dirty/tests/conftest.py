@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from gunicorn.dirty.client import DirtyClient
 from gunicorn.dirty.protocol import BinaryProtocol
 

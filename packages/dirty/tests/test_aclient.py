@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-
 from gunicorn.dirty import get_dirty_client_async
 from gunicorn.dirty.client import DirtyClient
 from gunicorn.dirty.errors import (

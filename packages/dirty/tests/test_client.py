@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from gunicorn.dirty.client import DirtyClient, close_dirty_client, get_dirty_client
 from gunicorn.dirty.errors import DirtyConnectionError, DirtyError, DirtyProtocolError, DirtyTimeoutError
 from gunicorn.dirty.protocol import BinaryProtocol

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from gunicorn.dirty.placement import AppLimit, Placement, PlacementError
 from hypothesis import given
 from hypothesis import strategies as st
-
-from gunicorn.dirty.placement import AppLimit, Placement, PlacementError
 
 apps_strategy = st.lists(st.one_of(st.none(), st.integers(1, 5)), min_size=1, max_size=5).map(
     lambda limits: [AppLimit(f"m:A{index}", limit) for index, limit in enumerate(limits)]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from gunicorn.dirty.scheduler import Call, Member, MemberState, NoWorkers, QueueFull, Scheduler, Slot, UnknownApp
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-
-from gunicorn.dirty.scheduler import Call, Member, MemberState, NoWorkers, QueueFull, Scheduler, Slot, UnknownApp
 
 
 def ready(scheduler: Scheduler, apps: list[str], slots: int = 1) -> Member:

@@ -17,7 +17,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
 from gunicorn.dirty.client import DirtyClient
 from gunicorn.dirty.errors import DirtyConnectionError
 from gunicorn.dirty.service import SOCKET_VARIABLE, DirtyService

@@ -15,7 +15,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from .scheduler import Call
+from .scheduler import Call, Slot
 from .wire import HEADER_SIZE
 
 if TYPE_CHECKING:
@@ -65,7 +65,12 @@ class PoolCall(Call):
     __slots__ = ("action", "arrived", "body_left", "caller", "caller_id", "held", "id", "started")
 
     def __init__(self, number: int, caller: Caller, caller_id: int, app: str, action: str, arrived: float) -> None:
-        super().__init__(app)
+        # What Call.__init__ does, without the call: this runs for every request.
+        self.app = app
+        self.deadline: float | None = None
+        self.slot: Slot | None = None
+        self.queued = False
+        self.order = 0
         self.id = number
         self.caller: Caller | None = caller
         self.caller_id = caller_id

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gunicorn_dirty_protocol import DecodeError, Error, MessageError
 
-from .call import ID, ID_OFFSET, PoolCall, ReceiveBuffer
+from .call import ID, ID_OFFSET, READ_SIZE, PoolCall, ReceiveBuffer
 from .errors import DirtyError, DirtyProtocolError
 from .link import SlotLink
 from .loop import HANGUP, READ, WRITE
@@ -39,6 +39,7 @@ class Caller:
         self.uid: int | None = credentials[1] if credentials else None
         self.calls: dict[int, PoolCall] = {}
         self._sock = sock
+        self._buffer = pool.buffer
         self._rest = b""
         self._body_left = 0  # bytes of the current frame's payload that are still to come
         self._body_of: PoolCall | None = None  # whose they are; None to let them go
@@ -52,6 +53,9 @@ class Caller:
     # From the client
 
     def _on_events(self, events: int) -> None:
+        if events == READ and self._outbox.reading:
+            self._read()
+            return
         if events & WRITE:
             self._outbox.flush()
         if self.closed:
@@ -63,9 +67,9 @@ class Caller:
 
     def _read(self) -> None:
         rest = self._rest
-        buffer = self.pool.buffer
+        buffer = self._buffer
         try:
-            end = buffer.fill(self._sock, rest)
+            end = buffer.fill(self._sock, rest) if rest else self._sock.recv_into(buffer.data, READ_SIZE)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -99,7 +103,9 @@ class Caller:
             self._refuse_stream(buffer, pos, end)
             return 0
         start = pos + HEADER_SIZE
-        stop = min(end, start + length)
+        stop = start + length
+        if stop > end:
+            stop = end
         if kind == REQUEST:
             return self._request(buffer, pos, stop, request_id, length)
         if kind == CANCEL:
@@ -120,10 +126,11 @@ class Caller:
         return used
 
     def _request(self, buffer: ReceiveBuffer, pos: int, stop: int, request_id: int, length: int) -> int:
+        pool = self.pool
         start = pos + HEADER_SIZE
         left = length - (stop - start)
         try:
-            route = self.pool.routes.find(buffer.data, start, stop)
+            route = pool.routes.find(buffer.data, start, stop)
             if route is None and left:
                 return 0
             if route is None:
@@ -132,8 +139,8 @@ class Caller:
                 raise DirtyProtocolError(
                     f"request id {request_id} is that of another request, which is not answered yet"
                 )
-            call = self.pool.new_call(self, request_id, *route)
-            link = self.pool.submit(call)
+            call = PoolCall(pool.next_call_id(), self, request_id, route[0], route[1], pool.loop.now)
+            link = pool.submit(call)
         except (DecodeError, MessageError) as exc:
             self.send_error(request_id, DirtyProtocolError(f"malformed request: {exc}"))
         except DirtyError as exc:
@@ -141,14 +148,13 @@ class Caller:
         else:
             self.calls[request_id] = call
             ID.pack_into(buffer.data, pos + ID_OFFSET, call.id)
-            call.body_left = left
-            self._body_left = left
-            self._body_of = call if left else None
             if link is None:
                 call.held.append(bytes(buffer.view[pos:stop]))
             else:
-                link.send(buffer.view[pos:stop])
+                link.outbox.send(buffer.view[pos:stop])
             if left:
+                call.body_left = self._body_left = left
+                self._body_of = call
                 self.update_reading()
             return stop - pos
         self._body_left, self._body_of = left, None
@@ -162,7 +168,7 @@ class Caller:
         call.body_left = self._body_left
         link = call.slot
         if isinstance(link, SlotLink):
-            link.send(part)
+            link.outbox.send(part)
         else:
             call.held.append(bytes(part))
         if self._body_left:

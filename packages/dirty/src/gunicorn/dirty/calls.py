@@ -50,20 +50,20 @@ def request_frame(request_id: int, app_path: str, action: str, args: Sequence[An
         raise DirtyProtocolError(f"the arguments of {action} of {app_path} cannot be sent: {exc}") from exc
 
 
-def read_header(buffer: bytes | bytearray | memoryview, request_id: int | None) -> tuple[int, int, int]:
-    """Type, payload length (bytes) and request id of the answer that begins in `buffer` (16 bytes or more).
+def read_header(buffer: bytes | bytearray, offset: int, request_id: int) -> tuple[int, int]:
+    """Type and payload length (bytes) of the answer that begins at `offset` of `buffer` (16 bytes or more from there).
 
-    :param request_id: whose answer it must be; None for any
+    :param request_id: whose answer it must be
     :raises DirtyProtocolError: it is no answer, or another's. The connection is of no more use.
     """
-    magic, version, kind, length, number = HEADER.unpack_from(buffer)
+    magic, version, kind, length, number = HEADER.unpack_from(buffer, offset)
     if magic != MAGIC or version != VERSION or not RESPONSE <= kind <= END:
         raise DirtyProtocolError(
-            "what answers on the socket does not speak the dirty protocol", bytes(buffer[:HEADER_SIZE])
+            "what answers on the socket does not speak the dirty protocol", bytes(buffer[offset : offset + HEADER_SIZE])
         )
-    if request_id is not None and number != request_id:
+    if number != request_id:
         raise DirtyProtocolError(f"an answer for request {number} came where one for {request_id} was due")
-    return kind, length, number
+    return kind, length
 
 
 def read_payload(kind: int, payload: bytes | memoryview) -> Any:

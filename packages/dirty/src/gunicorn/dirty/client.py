@@ -36,7 +36,7 @@ class _Connection:
 
     __slots__ = ("_buffer", "_end", "_limit", "_native", "_reads", "_start", "_view", "path", "sock")
 
-    def __init__(self, path: str, deadline: float | None, timeout: float | None) -> None:
+    def __init__(self, path: str, timeout: float | None) -> None:
         self.path = path
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._buffer = bytearray(_READ_SIZE)
@@ -48,7 +48,8 @@ class _Connection:
         self._reads = 0
         self.sock.settimeout(None)  # whatever socket.setdefaulttimeout() says
         try:
-            self.limit(deadline, timeout)
+            if timeout is not None:
+                self._set_limit(timeout)
             self.sock.connect(path)
         except OSError as exc:
             self.sock.close()
@@ -58,16 +59,18 @@ class _Connection:
                 f"no dirty pool answers at {path} ({exc.strerror or exc}): is it running, and is this its user?", path
             ) from exc
 
-    def limit(self, deadline: float | None, timeout: float | None) -> None:
-        """Let reads and writes from now on wait until `deadline` (monotonic seconds; None is for ever)."""
-        if deadline is None:
-            seconds = None
-        else:
-            seconds = deadline - time.monotonic()
-            if seconds <= 0:
-                raise TimeoutError(errno.ETIMEDOUT, "timed out")
-        if seconds is None and self._limit is None:
-            return
+    def begin(self, frame: bytes, timeout: float | None) -> None:
+        """Send a request; `timeout` (seconds) is for this and for the first read.
+
+        :raises OSError: the connection broke, or the time is over
+        """
+        self._start = self._end = self._reads = 0
+        if timeout != self._limit:
+            self._set_limit(timeout)
+        self.sock.sendall(frame)
+
+    def _set_limit(self, seconds: float | None) -> None:
+        """Let each read and write from now on wait so long."""
         self._limit = seconds
         if self._native:
             value = _TIMEVAL.pack(0, 0) if seconds is None else _timeval(seconds)
@@ -79,28 +82,27 @@ class _Connection:
     def receive(self, request_id: int, deadline: float | None) -> tuple[int, memoryview]:
         """The next frame of the answer: type and payload, which is good until the next call.
 
+        :param deadline: monotonic seconds, None is never
         :raises DirtyProtocolError: not an answer to that request
         :raises OSError: the connection broke, or the time is over
         """
         while self._end - self._start < HEADER_SIZE:
             self._fill(deadline)
-        kind, length, _ = read_header(self._view[self._start :], request_id)
-        start = self._start + HEADER_SIZE
+        kind, length = read_header(self._buffer, self._start, request_id)
         if HEADER_SIZE + length > _READ_SIZE:
-            return kind, self._receive_large(start, length, deadline)
+            return kind, self._receive_large(self._start + HEADER_SIZE, length, deadline)
         while self._end < self._start + HEADER_SIZE + length:
             self._fill(deadline)
         start = self._start + HEADER_SIZE
-        self._start = start + length
-        return kind, self._view[start : start + length]
+        self._start = end = start + length
+        return kind, self._view[start:end]
 
     def _fill(self, deadline: float | None) -> None:
-        if self._start:
-            have = self._end - self._start
-            if have:
-                self._buffer[:have] = self._buffer[self._start : self._end]
-            self._start, self._end = 0, have
-        self._end += self._read(self._view[self._end :] if self._end else self._view, deadline)
+        have = self._end - self._start
+        if have:
+            self._buffer[:have] = self._buffer[self._start : self._end]
+        self._start, self._end = 0, have
+        self._end += self._read(self._view[have:] if have else self._buffer, deadline)
 
     def _receive_large(self, start: int, length: int, deadline: float | None) -> memoryview:
         payload = memoryview(bytearray(length))
@@ -111,20 +113,17 @@ class _Connection:
             have += self._read(payload[have:], deadline)
         return payload
 
-    def _read(self, into: memoryview, deadline: float | None) -> int:
-        if deadline is not None and self._reads:
-            self.limit(deadline, None)  # the first read of a call has been given its time already
+    def _read(self, into: memoryview | bytearray, deadline: float | None) -> int:
+        if deadline is not None and self._reads:  # the first read's limit was set with the request
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(errno.ETIMEDOUT, "timed out")
+            self._set_limit(left)
         self._reads += 1
         size = self.sock.recv_into(into)
         if not size:
             raise ConnectionResetError(errno.ECONNRESET, "the pool closed the connection")
         return size
-
-    def begin(self, frame: bytes, deadline: float | None, timeout: float | None) -> None:
-        """Send a request. Raises OSError: the connection broke, or the time is over."""
-        self._start = self._end = self._reads = 0
-        self.limit(deadline, timeout)
-        self.sock.sendall(frame)
 
 
 def _timeval(seconds: float) -> bytes:
@@ -167,7 +166,7 @@ class DirtyClient:
         deadline = None if timeout is None else time.monotonic() + timeout
         request_id = next_id()
         frame = request_frame(request_id, app_path, action, args, kwargs)
-        connection = self._send(frame, deadline)
+        connection = self._send(frame)
         try:
             kind, payload = connection.receive(request_id, deadline)
             if kind in (CHUNK, END):
@@ -189,8 +188,7 @@ class DirtyClient:
         """
         request_id = next_id()
         frame = request_frame(request_id, app_path, action, args, kwargs)
-        deadline = None if self.timeout is None else time.monotonic() + self.timeout
-        return DirtyStream(self, self._send(frame, deadline), request_id, app_path, action)
+        return DirtyStream(self, self._send(frame), request_id, app_path, action)
 
     def close(self) -> None:
         """Close the idle connections of the blocking calls. The client can be used again."""
@@ -223,7 +221,7 @@ class DirtyClient:
 
     # Connections
 
-    def _send(self, frame: bytes, deadline: float | None) -> _Connection:
+    def _send(self, frame: bytes) -> _Connection:
         """Send on an idle connection or a new one, which is returned."""
         if os.getpid() != self._pid:
             self._after_fork()
@@ -231,12 +229,12 @@ class DirtyClient:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                connection = _Connection(self.socket_path, deadline, self.timeout)
+                connection = _Connection(self.socket_path, self.timeout)
                 fresh = True
             else:
                 fresh = False
             try:
-                connection.begin(frame, deadline, self.timeout)
+                connection.begin(frame, self.timeout)
             except (BrokenPipeError, ConnectionResetError) as exc:
                 # Its arbiter went away while it was idle. The request has not come whole to anyone: send it anew.
                 connection.sock.close()

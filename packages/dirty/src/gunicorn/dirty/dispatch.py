@@ -6,7 +6,8 @@ supervisor: that one has nothing left to do, broke the protocol, or hangs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from . import commands
@@ -20,6 +21,7 @@ from .errors import (
 )
 from .link import SlotLink
 from .loop import Loop, Timer
+from .process import ProcessState
 from .scheduler import NoWorkers, QueueFull, Scheduler, UnknownApp
 from .wire import Routes
 
@@ -37,6 +39,7 @@ class Dispatcher:
     :ivar timeout: `dirty_timeout` in seconds, 0 is never
     :ivar cancel_grace: seconds that an ended call has before its worker is replaced
     :ivar callers: the open connections
+    :ivar next_call_id: a new id for a call, which is the worker's name for it
     :ivar stopping: no new calls are taken
     """
 
@@ -50,7 +53,7 @@ class Dispatcher:
         self.cancel_grace = float(arbiter.config.cancel_grace)
         self.callers: set[Caller] = set()
         self.stopping = False
-        self._call_id = 0
+        self.next_call_id: Callable[[], int] = itertools.count(1).__next__
         self._deadline_timer: Timer | None = None
 
     # From connections
@@ -67,17 +70,14 @@ class Dispatcher:
     def worker_broken(self, process: WorkerProcess, reason: str) -> None:
         self.arbiter.supervisor.broken(process, reason)
 
-    def new_call(self, caller: Caller, caller_id: int, app: str, action: str) -> PoolCall:
-        self._call_id += 1
-        return PoolCall(self._call_id, caller, caller_id, app, action, self.loop.now)
-
     def submit(self, call: PoolCall) -> SlotLink | None:
         """Schedule the call. Returns where to send it, None when it waits.
 
         :raises DirtyAppNotFoundError, DirtyNoWorkersAvailableError, DirtyOverloadedError: it cannot be run
         """
+        now = self.loop.now
         if self.timeout:
-            call.deadline = self.loop.now + self.timeout
+            call.deadline = now + self.timeout
             if self._deadline_timer is None:
                 self._watch_deadlines()
         if self.stopping:
@@ -99,7 +99,7 @@ class Dispatcher:
         if slot is None:
             return None
         assert isinstance(slot, SlotLink)
-        call.started = self.loop.now
+        call.started = now
         slot.used += 1
         return slot
 
@@ -119,11 +119,13 @@ class Dispatcher:
             return
         if link.ending:
             link.ended()
-        link.outbox.resume()
+        if not link.outbox.reading:
+            link.outbox.resume()
         if self.scheduler.release(link) is not None:
             self.begin(link)
             return
-        self.arbiter.supervisor.slot_free(link.process)
+        if link.process.state is ProcessState.DRAINING:
+            self.arbiter.supervisor.settle(link.process)
         if self.stopping:
             self.arbiter.stop_when_idle()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from .call import ID, ID_OFFSET, PoolCall, ReceiveBuffer
+from .call import ID, ID_OFFSET, READ_SIZE, PoolCall
 from .loop import HANGUP, READ, WRITE, Timer
 from .outbox import Outbox
 from .scheduler import Member, Slot
@@ -34,8 +34,8 @@ class SlotLink(Slot):
     """
 
     __slots__ = (
-        "_answer_left", "_cut", "_grace", "_last", "_padding", "_rest", "_sock", "closed", "ending", "index", "outbox",
-        "pool", "process", "used",
+        "_answer_left", "_buffer", "_cut", "_grace", "_last", "_padding", "_rest", "_sock",
+        "closed", "ending", "index", "outbox", "pool", "process", "used",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +49,7 @@ class SlotLink(Slot):
         self.used = 0
         self.closed = False
         self._sock = sock
+        self._buffer = pool.buffer
         self._rest = b""
         self._answer_left = 0  # bytes of the current frame that are still to come from the worker
         self._last = False  # the current frame is the call's last
@@ -63,12 +64,9 @@ class SlotLink(Slot):
         """Send what came of the request while it waited."""
         held, call.held = call.held, []
         for part in held:
-            self.send(part)
+            self.outbox.send(part)
         if call.body_left and call.caller is not None:
             call.caller.update_reading()
-
-    def send(self, data: bytes | memoryview) -> None:
-        self.outbox.send(data)
 
     def _drained(self) -> None:
         if self._padding:
@@ -117,6 +115,9 @@ class SlotLink(Slot):
     # From the worker
 
     def _on_events(self, events: int) -> None:
+        if events == READ and self.outbox.reading:
+            self.read()
+            return
         if events & WRITE:
             self.outbox.flush()
         if self.closed:
@@ -129,9 +130,9 @@ class SlotLink(Slot):
     def read(self) -> bool:
         """Read once and pass on. Returns False when there was nothing to read, or nothing will come any more."""
         rest = self._rest
-        buffer = self.pool.buffer
+        buffer = self._buffer
         try:
-            end = buffer.fill(self._sock, rest)
+            end = buffer.fill(self._sock, rest) if rest else self._sock.recv_into(buffer.data, READ_SIZE)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:
@@ -145,31 +146,34 @@ class SlotLink(Slot):
             return False
         assert isinstance(call, PoolCall)
         before = self._answer_left
-        pos, done = self._scan(buffer, end, call)
+        pos, done = self._scan(buffer.data, end, call)
         if pos < 0:
             self.pool.worker_broken(self.process, f"slot {self.index} broke the protocol")
             return False
-        self._rest = bytes(buffer.view[pos:end]) if pos < end else b""
-        if pos and call.caller is not None:
+        if pos < end:
+            self._rest = bytes(buffer.view[pos:end])
+        elif rest:
+            self._rest = b""
+        caller = call.caller
+        if caller is not None and pos:
             if self._cut:
-                call.caller.deliver(self, buffer.view[: min(before, end)], end < before)
+                caller.deliver(self, buffer.view[: min(before, end)], end < before)
                 if end >= before:
                     self._cut = False
                     if not done:
                         self.end(call)
             else:
-                call.caller.deliver(self, buffer.view[:pos], self._answer_left > 0)
+                caller.deliver(self, buffer.view[:pos], self._answer_left > 0)
         if done:
             self.pool.finished(self)
         elif self.pool.timeout:
             call.deadline = self.pool.loop.now + self.pool.timeout  # each part of an answer is a sign of life
         return True
 
-    def _scan(self, buffer: ReceiveBuffer, end: int, call: PoolCall) -> tuple[int, bool]:
+    def _scan(self, data: bytearray, end: int, call: PoolCall) -> tuple[int, bool]:
         """Walk over the frames, giving each header the client's id. Returns where whole headers end (-1: broken), and
         done."""
         pos = 0
-        data = buffer.data
         while True:
             left = self._answer_left
             if left:

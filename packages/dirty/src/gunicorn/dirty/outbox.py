@@ -20,10 +20,11 @@ class Outbox:
     """Sends over `sock` and owns what the loop watches it for.
 
     :ivar pending: bytes that the socket has not taken yet
+    :ivar reading: whether the loop watches for bytes from the peer
     :ivar broken: the peer is gone; what is sent is dropped, since reading will tell
     """
 
-    __slots__ = ("_attached", "_chunks", "_drained", "_loop", "_reading", "_sock", "broken", "pending")
+    __slots__ = ("_attached", "_chunks", "_drained", "_loop", "_sock", "broken", "pending", "reading")
 
     def __init__(
         self, loop: Loop, sock: socket.socket, handler: Callable[[int], None], drained: Callable[[], None]
@@ -36,7 +37,7 @@ class Outbox:
         self._sock = sock
         self._drained = drained
         self._chunks: deque[memoryview] = deque()
-        self._reading = True
+        self.reading = True
         self._attached = True
         self.pending = 0
         self.broken = False
@@ -82,19 +83,15 @@ class Outbox:
         self._watch()
         self._drained()
 
-    @property
-    def reading(self) -> bool:
-        return self._reading
-
     def pause(self) -> None:
         """Stop reading (hang-ups are still told)."""
-        if self._reading:
-            self._reading = False
+        if self.reading:
+            self.reading = False
             self._watch()
 
     def resume(self) -> None:
-        if not self._reading:
-            self._reading = True
+        if not self.reading:
+            self.reading = True
             self._watch()
 
     def detach(self) -> None:
@@ -111,4 +108,4 @@ class Outbox:
 
     def _watch(self) -> None:
         if self._attached:
-            self._loop.modify(self._sock, (READ if self._reading else 0) | (WRITE if self.pending else 0))
+            self._loop.modify(self._sock, (READ if self.reading else 0) | (WRITE if self.pending else 0))

@@ -197,7 +197,11 @@ class Scheduler:
             if member.idle and member.state is MemberState.READY and (best is None or member.busy < best.busy):
                 best = member
         if best is not None:
-            return self._assign(best, call)
+            slot = best.idle.pop()
+            best.busy += 1
+            slot.call = call
+            call.slot = slot
+            return slot
         if all(member.state is MemberState.DRAINING for member in queue.members):
             raise NoWorkers(call.app)
         if self.queue_size and queue.length >= self.queue_size:
@@ -215,17 +219,18 @@ class Scheduler:
     def release(self, slot: Slot) -> Call | None:
         """The slot's call has ended. Returns the waiting call that the slot runs now, or None when it is idle."""
         member = slot.member
-        if slot.call is not None:
-            slot.call.slot = None
+        call = slot.call
+        if call is not None:
+            call.slot = None
             slot.call = None
         member.busy -= 1
         member.idle.append(slot)
         if not self.waiting or member.state is not MemberState.READY:
             return None
-        call = self._next_for(member)
-        if call is not None:
-            self._assign(member, call)
-        return call
+        following = self._next_for(member)
+        if following is not None:
+            self._assign(member, following)
+        return following
 
     def drop(self, call: Call) -> bool:
         """The call no longer wants to wait. Returns False when it did not wait."""

@@ -235,11 +235,6 @@ class Supervisor:
         elif process.state is ProcessState.READY:
             self._replace(process)
 
-    def slot_free(self, process: WorkerProcess) -> None:
-        """One of its slots has become idle."""
-        if process.state is ProcessState.DRAINING:
-            self._settle(process)
-
     def _replace(self, process: WorkerProcess) -> None:
         seat = process.seat
         if seat.process is process and self.seats.get(seat.number) is seat and not self._stopping:
@@ -253,9 +248,9 @@ class Supervisor:
             process.state = ProcessState.DRAINING
             self.arbiter.dispatcher.scheduler.drain(process.member)
             process.kill_after(self.arbiter.config.graceful_timeout)
-            self._settle(process)
+            self.settle(process)
 
-    def _settle(self, process: WorkerProcess) -> None:
+    def settle(self, process: WorkerProcess) -> None:
         """Stop a draining process if nothing worth waiting for runs in it any more."""
         busy = process.busy
         if process.hung and all(link.ending for link in busy):

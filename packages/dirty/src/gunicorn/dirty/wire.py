@@ -17,7 +17,6 @@ from gunicorn_dirty_protocol import (
     MessageType,
     decode,
     encode,
-    encode_chunks,
     read_routing,
 )
 
@@ -56,16 +55,37 @@ _pack = HEADER.pack
 _DICT_OF_ONE = b"\x21\x00\x00\x00\x01"
 _RESULT = _DICT_OF_ONE + encode("result")
 _DATA = _DICT_OF_ONE + encode("data")
-_ARGS_KEY = encode("args")
+_DICT_OF_FOUR = b"\x21\x00\x00\x00\x04"
+_APP_PATH, _ACTION, _ARGS, _KWARGS = (encode(key) for key in ("app_path", "action", "args", "kwargs"))
+_NO_KWARGS = _KWARGS + encode({})
 _SMALL = 65536  # bytes; payloads up to here are copied once more rather than handled in parts
 _MAX_ROUTES = 1024
+
+_fronts: dict[tuple[str, str], bytes] = {}
 
 
 def request_frame(request_id: int, app_path: str, action: str, args: Any, kwargs: Any) -> bytes:
     """A REQUEST. Raises EncodeError when an argument cannot be carried."""
-    payload = encode({"app_path": app_path, "action": action, "args": args, "kwargs": kwargs})
-    _check(len(payload))
+    front = _fronts.get((app_path, action))
+    if front is None:
+        front = _remember_front(app_path, action)
+    payload = b"".join((front, encode(args), _KWARGS, encode(kwargs))) if kwargs else front + encode(args) + _NO_KWARGS
+    if len(payload) > DEFAULT_LIMITS.max_payload:
+        _refuse(len(payload))
     return _pack(MAGIC, VERSION, REQUEST, len(payload), request_id) + payload
+
+
+def _remember_front(app_path: str, action: str) -> bytes:
+    """All of a REQUEST's payload before the value of args."""
+    front = _DICT_OF_FOUR + _front_of(app_path, action) + _ARGS
+    if len(_fronts) >= _MAX_ROUTES:
+        _fronts.clear()
+    _fronts[app_path, action] = front
+    return front
+
+
+def _front_of(app_path: str, action: str) -> bytes:
+    return _APP_PATH + encode(app_path) + _ACTION + encode(action)
 
 
 def response_frame(request_id: int, result: Any) -> bytes:
@@ -79,17 +99,17 @@ def chunk_frame(request_id: int, data: Any) -> bytes:
 
 
 def _value_frame(kind: int, request_id: int, front: bytes, value: Any) -> bytes:
-    pieces = encode_chunks(value)
-    size = len(front) + sum(map(len, pieces))
-    _check(size)
-    return b"".join([_pack(MAGIC, VERSION, kind, size, request_id), front, *pieces])
-
-
-def _check(size: int) -> None:
+    payload = encode(value)
+    size = len(front) + len(payload)
     if size > DEFAULT_LIMITS.max_payload:
-        raise EncodeError(
-            ErrorKind.TOO_LONG, f"a payload of {size} bytes exceeds the limit of {DEFAULT_LIMITS.max_payload}"
-        )
+        _refuse(size)
+    return b"".join((_pack(MAGIC, VERSION, kind, size, request_id), front, payload))
+
+
+def _refuse(size: int) -> None:
+    raise EncodeError(
+        ErrorKind.TOO_LONG, f"a payload of {size} bytes exceeds the limit of {DEFAULT_LIMITS.max_payload}"
+    )
 
 
 def read_request(payload: bytes | memoryview) -> tuple[str, str, list[Any], dict[str, Any]]:
@@ -107,15 +127,18 @@ def read_request(payload: bytes | memoryview) -> tuple[str, str, list[Any], dict
 
 def read_response(payload: bytes | memoryview) -> Any:
     """The result in a RESPONSE's payload. Raises DecodeError or MessageError."""
-    return _field(payload, "result")
+    return _field(payload, _RESULT, "result")
 
 
 def read_chunk(payload: bytes | memoryview) -> Any:
     """The item in a CHUNK's payload. Raises DecodeError or MessageError."""
-    return _field(payload, "data")
+    return _field(payload, _DATA, "data")
 
 
-def _field(payload: bytes | memoryview, name: str) -> Any:
+def _field(payload: bytes | memoryview, front: bytes, name: str) -> Any:
+    # A dict with this one key is what everybody sends: what follows the front is the value.
+    if payload[: len(front)] == front:
+        return _decode(payload[len(front) :])
     try:
         return _decode(payload)[name]
     except (KeyError, TypeError):
@@ -138,7 +161,7 @@ class Routes:
 
         :raises DecodeError, MessageError: it is no REQUEST's
         """
-        end = data.find(_ARGS_KEY, start, stop)
+        end = data.find(_ARGS, start, stop)
         front = bytes(data[start:end]) if end >= 0 else b""
         route = self._known.get(front)
         if route is not None:
@@ -148,7 +171,7 @@ class Routes:
             return None
         route = (routing.app_path, routing.action)
         # Only what has nothing but these two fields in front is a key: it then decides the route alone.
-        if front[5:] == encode("app_path") + encode(route[0]) + encode("action") + encode(route[1]):
+        if front[5:] == _front_of(*route):
             if len(self._known) >= _MAX_ROUTES:
                 self._known.clear()
             self._known[front] = route
