@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+import types
+
 import pytest
 from gunicorn_dirty_protocol import (
+    V1_LIMITS,
     Chunk,
+    DecodeError,
+    EncodeError,
     End,
     Error,
+    ErrorKind,
     ErrorType,
     FrameAssembler,
+    FrameError,
+    Limits,
     Manage,
     ManageOp,
-    MessageError,
     Request,
     Response,
-    Routing,
     Stash,
     StashOp,
     Status,
+    parse,
     parse_frame,
-    read_routing,
+    unpack_header,
 )
 
 WHOLE = [
@@ -97,16 +105,73 @@ def test_every_whole_message_at_every_split():
     assert [frame.message() for frame in frames] == expected
 
 
-def test_routing_is_read_from_the_shortest_prefix_that_holds_it():
-    request = Request(1, "m:A", "go", [b"x" * 9000], deadline=2.5, priority=3, traceparent="00-ab", idempotency_key="i")
-    payload = request.to_bytes()[16:]
-    front = payload.index(b"args") + 4
-    for cut in range(front):
-        assert read_routing(payload[:cut]) is None
-    for cut in range(front, front + 20):
-        assert read_routing(payload[:cut]) == Routing("m:A", "go", 2.5, 3, "00-ab", "i")
+@pytest.mark.parametrize(("message", "wire"), WHOLE)
+def test_messages_are_frozen_and_compared_by_their_fields(message, wire):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        message.request_id = 2
+    assert message == dataclasses.replace(message)
+    assert message != dataclasses.replace(message, request_id=999)
 
 
-def test_routing_fields_behind_the_arguments_are_refused():
-    with pytest.raises(MessageError, match="the field 'app_path' of REQUEST is missing"):
-        read_routing(bytes.fromhex("2100000001") + b"\x11\x00\x00\x00\x04args")
+def test_args_and_kwargs_may_be_of_any_kind():
+    message = Request(1, "m:A", "go", range(2), types.MappingProxyType({"k": 1}))
+    assert message.to_bytes() == Request(1, "m:A", "go", [0, 1], {"k": 1}).to_bytes()
+    assert Request(1, "m:A", "go", (0, 1), {"k": 1}).to_bytes() == message.to_bytes()
+
+
+def test_options_stand_before_the_arguments():
+    payload = Request(1, "m:A", "go", deadline=2, priority=3, traceparent="t", idempotency_key="i").payload()
+    assert list(payload) == [
+        *("app_path", "action", "deadline", "priority", "traceparent", "idempotency_key"),
+        *("args", "kwargs"),
+    ]
+    assert type(payload["deadline"]) is float
+    assert list(Request(1, "m:A", "go").payload()) == ["app_path", "action", "args", "kwargs"]
+
+
+def test_an_error_of_an_unknown_type_is_a_dirty_error():
+    assert Error(1, "DirtyTimeoutError").kind is ErrorType.TIMEOUT
+    assert Error(1, "SomethingOfTomorrow").kind is ErrorType.DIRTY
+    assert Error(1, ErrorType.APP).to_bytes() == Error(1, "DirtyAppError").to_bytes()
+
+
+def test_large_bytes_are_pieces_of_their_own():
+    blob = bytes(100_000)
+    header, *pieces = Response(1, blob).chunks()
+    assert len(header) == 16
+    assert any(piece is blob for piece in pieces)
+
+
+@pytest.mark.parametrize("request_id", [-1, 2**64, "1"])
+def test_a_request_id_beyond_64_bits_is_refused(request_id):
+    with pytest.raises(EncodeError) as caught:
+        End(request_id).to_bytes()
+    assert caught.value.kind is ErrorKind.INT_RANGE
+
+
+def test_a_payload_over_the_limit_is_refused_before_it_is_sent():
+    message = Response(1, "x" * 100)
+    with pytest.raises(EncodeError, match="exceeds the limit of 50") as caught:
+        message.to_bytes(Limits(max_payload=50))
+    assert caught.value.kind is ErrorKind.TOO_LONG
+
+
+def test_extensions_can_be_forbidden():
+    with pytest.raises(EncodeError):
+        Response(1, 2**70).to_bytes(V1_LIMITS)
+    with pytest.raises(DecodeError):
+        parse_frame(Response(1, 2**70).to_bytes(), V1_LIMITS)
+
+
+def test_a_frame_of_another_length_than_it_says_is_refused():
+    data = Response(1, "x").to_bytes()
+    for wrong, kind, offset in ((data[:-1], ErrorKind.TRUNCATED, 0), (data + b"?", ErrorKind.TRAILING, len(data))):
+        with pytest.raises(FrameError) as caught:
+            parse_frame(wrong)
+        assert (caught.value.kind, caught.value.offset) == (kind, offset)
+
+
+def test_views_of_a_message():
+    data = Chunk(1, b"x" * 100).to_bytes()
+    message = parse(unpack_header(data), data[16:], views_from=100)
+    assert type(message.data) is memoryview

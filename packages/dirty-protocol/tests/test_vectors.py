@@ -33,15 +33,19 @@ def test_values(values_vector, notation):
 
 
 def test_extensions(extensions_vector, notation):
+    if (
+        "float16" in extensions_vector["name"]
+        or "by 0" in extensions_vector["name"]
+        or "0 by" in extensions_vector["name"]
+    ):
+        pytest.importorskip("numpy", reason="only numpy has half floats and empty shapes")
     check_value(extensions_vector, notation)
 
 
 def check_value(vector, notation):
     data = bytes.fromhex(vector["hex"])
     for buffer in (data, bytearray(data), memoryview(data)):
-        noted = notation.note(decode(buffer))
-        if "float16" not in vector["name"] and "0 by" not in vector["name"] and "by 0" not in vector["name"]:
-            assert noted == notation.sorted(vector["value"])
+        assert notation.note(decode(buffer)) == notation.sorted(vector["value"])
     if not vector.get("decode_only"):
         value = notation.value(vector["value"])
         encoded = encode(value)

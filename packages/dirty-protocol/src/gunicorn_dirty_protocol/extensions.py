@@ -31,9 +31,9 @@ def encoder_of(value: Any) -> Encoder:
 
     :raises EncodeError: when there is none, or it lies beyond v1, and its code is forbidden
     """
-    scalar = _scalar(value)
-    if scalar is not value:
-        return lambda _, append, room, limits: encode_value(scalar, append, room, limits)
+    numpy = sys.modules.get("numpy")  # who has a value of numpy's has imported it
+    if numpy is not None and isinstance(value, numpy.generic):
+        return _encode_scalar if isinstance(value.item(), (bool, int, float)) else _refuse
     for kind, encoder in _ENCODERS.items():
         if isinstance(value, kind):
             return encoder
@@ -46,14 +46,9 @@ def encoder_of(value: Any) -> Encoder:
     return _encode_array
 
 
-def _scalar(value: Any) -> Any:
-    """numpy's bool, int and float as Python's, any other value as it is. Who has such a value has imported numpy."""
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.generic):
-        item = value.item()
-        if type(item) in (bool, int, float):
-            return item
-    return value
+def _encode_scalar(value: Any, append: Append, room: int, limits: Limits) -> None:
+    """numpy's bool, int and float as Python's."""
+    encode_value(value.item(), append, room, limits)
 
 
 def _refuse(value: Any, append: Append, room: int, limits: Limits) -> None:

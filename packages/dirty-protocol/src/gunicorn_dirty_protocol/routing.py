@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .codes import DICT, HEAD_SIZE
+from .codes import DICT, HEAD_SIZE, STR
 from .errors import DecodeError, ErrorKind, MessageError
 from .fields import options, take
 from .header import Buffer, MessageType
@@ -18,6 +18,8 @@ __all__ = ["MAX_ROUTING", "Routing", "read_routing"]
 
 # More than any app path, action and trace context need; a relay need not hold more of a payload than this to route it.
 MAX_ROUTING = 65536
+
+_STR = bytes((STR,))
 
 
 class Routing(NamedTuple):
@@ -46,12 +48,12 @@ def read_routing(prefix: Buffer, limits: Limits = DEFAULT_LIMITS) -> Routing | N
     pos = HEAD_SIZE
     try:
         for _ in range(int.from_bytes(prefix[1:HEAD_SIZE], "big")):
+            if prefix[pos : pos + 1] not in (b"", _STR):
+                raise DecodeError(ErrorKind.KEY_NOT_STR, "a key of the payload of REQUEST is not a str", pos)
             key, pos = decode_from(prefix, pos, limits)
             if key in ("args", "kwargs"):
                 break
             fields[key], pos = decode_from(prefix, pos, limits)
-    except TypeError:  # a key without a hash
-        raise MessageError(ErrorKind.KEY_NOT_STR, "a key of the payload of REQUEST is not a str", pos) from None
     except DecodeError as error:
         if error.kind is not ErrorKind.TRUNCATED:
             raise
