@@ -18,7 +18,7 @@ import pytest
 from gunicorn import glogging
 from gunicorn.config import AccessLogFormat, Config
 from gunicorn.errors import ConfigError
-from gunicorn.glogging import Logger, SafeAtoms
+from gunicorn.glogging import Logger
 
 ENVIRON = {
     "REQUEST_METHOD": "GET",
@@ -140,17 +140,40 @@ def test_an_empty_answer_to_nobody(make: Any, tmp_path: Path) -> None:
     assert path.read_text() == "- - - 0 - 204\n" * 2
 
 
-def test_a_line_cannot_be_forged(make: Any, tmp_path: Path) -> None:
-    atoms = SafeAtoms({"a": 'x" 200 "', "n": 5})
-    assert atoms["a"] == 'x\\" 200 \\"'
-    assert atoms["n"] == 5
+def test_atoms_that_fail_are_logged_and_do_not_raise(make: Any, tmp_path: Path) -> None:
+    class Failing(Logger):
+        def atoms(self, resp: Any, req: Any, environ: Any, request_time: Any) -> dict[str, Any]:
+            raise LookupError("mine")
 
-
-def test_a_format_that_fails_is_logged_and_does_not_raise(make: Any, tmp_path: Path) -> None:
     path = tmp_path / "log"
-    log = make(accesslog=str(path), errorlog=str(path))
-    log.access(SimpleNamespace(), REQUEST, ENVIRON, TOOK)
-    assert "AttributeError" in path.read_text()
+    log = make(Failing, accesslog=str(path), errorlog=str(path))
+    log.access(RESPONSE, REQUEST, ENVIRON, TOOK)
+    assert "LookupError: mine" in path.read_text()
+
+
+def test_a_subclass_may_add_atoms(make: Any, tmp_path: Path) -> None:
+    class Adding(Logger):
+        def atoms(self, resp: Any, req: Any, environ: Any, request_time: Any) -> dict[str, Any]:
+            return {**super().atoms(resp, req, environ, request_time), "colour": 'a "red"'}
+
+    path = tmp_path / "log"
+    make(Adding, accesslog=str(path), access_log_format="%(m)s %(colour)s %({Content-Type}o)s").access(
+        RESPONSE, REQUEST, ENVIRON, TOOK
+    )
+    assert path.read_text() == 'GET a \\"red\\" text/plain\n'
+
+
+def test_formatters_find_the_atoms_in_the_records_arguments(make: Any, tmp_path: Path) -> None:
+    class Formatter(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            args: Any = record.args
+            return f"{args['m']} {args.get('U')} {args.get('{nothing}i', 'nothing')}"
+
+    path = tmp_path / "log"
+    log = make(accesslog=str(path))
+    log.access_log.handlers[0].setFormatter(Formatter())
+    log.access(RESPONSE, REQUEST, ENVIRON, TOOK)
+    assert path.read_text() == "GET /path nothing\n"
 
 
 def test_whether_the_access_log_is_on_is_known_in_advance(make: Any, tmp_path: Path) -> None:

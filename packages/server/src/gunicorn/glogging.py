@@ -4,19 +4,17 @@
 response, if ``access_log_enabled``; third parties subclass it (``logger_class``).
 """
 
-import base64
-import binascii
 import datetime
 import logging
 import os
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Mapping
 from typing import Any, ClassVar, TextIO
 
 from gunicorn import util
+from gunicorn.atoms import ResponseAtoms, SafeAtoms, now
 from gunicorn.errors import ConfigError
 
 # RFC 3164 facilities; "ftp" and "security" are aliases that people write.
@@ -75,22 +73,6 @@ CONFIG_DEFAULTS: dict[str, Any] = {
         }
     },
 }
-
-
-class SafeAtoms(dict[str, Any]):
-    """The atoms of one response, safe for a line: quotes escaped, header names in any case, ``-`` for the rest."""
-
-    def __init__(self, atoms: Mapping[str, Any]) -> None:
-        super().__init__()
-        for key, value in atoms.items():
-            self[key] = value.replace('"', '\\"') if isinstance(value, str) else value
-
-    def __missing__(self, key: str) -> Any:
-        if key.startswith("{"):
-            lowered = key.lower()
-            if lowered != key and lowered in self:
-                return self[lowered]
-        return "-"
 
 
 class Logger:
@@ -272,67 +254,28 @@ class Logger:
     def atoms(
         self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: datetime.timedelta
     ) -> dict[str, Any]:
-        """What a format can name, for one response.
+        """Every atom of one response, for formats; see ``gunicorn.atoms.ResponseAtoms`` for the arguments.
 
-        :param resp: has ``status`` (``"200 OK"``, text or bytes), ``sent`` (bytes of the body) and ``headers`` (pairs).
-        :param req: has ``headers`` (pairs), or is such pairs. :param environ: the WSGI variables.
+        A subclass may add some; only then are all made for each line.
         """
-        status = resp.status
-        if isinstance(status, bytes):
-            status = status.decode("latin-1")
-        query = environ.get("QUERY_STRING") or ""
-        micros = request_time.seconds * 1_000_000 + request_time.microseconds + request_time.days * 86_400_000_000
-        atoms: dict[str, Any] = {
-            "h": environ.get("REMOTE_ADDR", "-"),
-            "l": "-",
-            "u": self._get_user(environ) or "-",
-            "t": self.now(),
-            "r": f"{environ.get('REQUEST_METHOD')} {environ.get('RAW_URI')} {environ.get('SERVER_PROTOCOL')}",
-            "s": str(status).split(None, 1)[0] if status else "-",
-            "m": environ.get("REQUEST_METHOD"),
-            "U": environ.get("PATH_INFO"),
-            "q": query,
-            "H": environ.get("SERVER_PROTOCOL"),
-            "b": str(resp.sent) if getattr(resp, "sent", None) else "-",
-            "B": getattr(resp, "sent", None),
-            "f": environ.get("HTTP_REFERER", "-"),
-            "a": environ.get("HTTP_USER_AGENT", "-"),
-            "T": micros // 1_000_000,
-            "D": micros,
-            "M": micros // 1000,
-            "L": f"{micros // 1_000_000}.{micros % 1_000_000:06d}",
-            "p": f"<{os.getpid()}>",
-        }
-        request_headers = req.headers if hasattr(req, "headers") else req
-        atoms.update((f"{{{_text(name).lower()}}}i", _text(value)) for name, value in _pairs(request_headers))
-        atoms.update((f"{{{_text(name).lower()}}}o", _text(value)) for name, value in _pairs(resp.headers))
-        atoms.update((f"{{{name.lower()}}}e", value) for name, value in environ.items())
-        return atoms
+        return ResponseAtoms(resp, req, environ, request_time).all()
 
     def access(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: datetime.timedelta) -> None:
         """Write one response to the access log; see ``atoms`` for the arguments. Never raises."""
         if not self._access_is_logged():
             return
         try:
-            atoms = self.atoms_wrapper_class(self.atoms(resp, req, environ, request_time))
+            if type(self).atoms is Logger.atoms and self.atoms_wrapper_class is SafeAtoms:
+                atoms: Any = ResponseAtoms(resp, req, environ, request_time)
+            else:
+                atoms = self.atoms_wrapper_class(self.atoms(resp, req, environ, request_time))
             self.access_log.info(self.cfg.access_log_format, atoms)
         except Exception:
             self.error(traceback.format_exc())
 
     def now(self) -> str:
         """The time in Apache's common log format."""
-        return time.strftime("[%d/%b/%Y:%H:%M:%S %z]")
-
-    def _get_user(self, environ: Mapping[str, Any]) -> str | None:
-        """The user name of basic authentication (RFC 7617)."""
-        scheme, _, credentials = str(environ.get("HTTP_AUTHORIZATION") or "").partition(" ")
-        if scheme.lower() != "basic":
-            return None
-        try:
-            return base64.b64decode(credentials.strip().encode()).split(b":", 1)[0].decode()
-        except (binascii.Error, UnicodeError) as exc:
-            self.debug("Couldn't get username: %s", exc)
-            return None
+        return now()
 
     # Files ---------------------------------------------------------------------------------------------------------
 
@@ -358,14 +301,6 @@ class Logger:
     def _file_handlers(self) -> list[logging.FileHandler]:
         handlers = [*self.error_log.handlers, *self.access_log.handlers]
         return [handler for handler in handlers if isinstance(handler, logging.FileHandler)]
-
-
-def _pairs(headers: Any) -> Any:
-    return headers.items() if hasattr(headers, "items") else headers
-
-
-def _text(value: Any) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
 def parse_syslog_address(text: str) -> tuple[Any, Any]:
