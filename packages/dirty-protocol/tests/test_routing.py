@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 from gunicorn_dirty_protocol import (
     DecodeError,
     ErrorKind,
+    Limits,
     MessageError,
     ProtocolError,
     Request,
@@ -75,3 +78,9 @@ def test_a_front_without_an_end_is_refused_at_last():
     with pytest.raises(DecodeError) as caught:
         read_routing(payload[:MAX_ROUTING])
     assert caught.value.kind is ErrorKind.TOO_LONG
+
+
+def test_a_stack_that_is_not_deep_enough_is_a_typed_error():
+    payload = b"\x21\x00\x00\x00\x02" + encode("junk") + b"\x20\x00\x00\x00\x01" * (sys.getrecursionlimit() * 2)
+    with pytest.raises(DecodeError, match="Python's stack"):
+        read_routing(payload, Limits(max_depth=2**20))

@@ -15,16 +15,16 @@ V1_SCALARS = (
     | st.booleans()
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False)
-    | st.binary(max_size=2000)
-    | st.text(max_size=300)
+    | st.binary(max_size=100)
+    | st.text(max_size=150)
 )
 
 
 def nested(scalars):
     return st.recursive(
         scalars,
-        lambda inner: st.lists(inner, max_size=40) | st.dictionaries(st.text(max_size=80), inner, max_size=8),
-        max_leaves=60,
+        lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=70), inner, max_size=4),
+        max_leaves=12,
     )
 
 
@@ -47,7 +47,7 @@ EXTENSIONS = (
 
 
 @given(nested(V1_SCALARS))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_v1_values_come_back(value):
     data = encode(value, V1_LIMITS)
     assert data == encode(value)
@@ -56,7 +56,7 @@ def test_v1_values_come_back(value):
 
 
 @given(nested(EXTENSIONS))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_extensions_come_back_with_their_types(value):
     again = decode(encode(value))
     assert again == value
@@ -75,7 +75,7 @@ def test_any_bytes_are_a_value_or_a_typed_error(data):
 
 
 @given(nested(V1_SCALARS), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_changed_byte_is_a_value_or_a_typed_error(value, data):
     encoded = bytearray(encode(value))
     at = data.draw(st.integers(0, len(encoded) - 1))

@@ -33,7 +33,7 @@ from .errors import DecodeError, ErrorKind
 from .header import Buffer
 from .limits import Limits
 
-__all__ = ["Context", "context", "decode_dict", "decode_value", "refused"]
+__all__ = ["Context", "context", "decode_dict", "decode_key", "decode_value", "refused"]
 
 _unpack_int = struct.Struct(">xq").unpack_from
 _unpack_float = struct.Struct(">xd").unpack_from
@@ -119,7 +119,7 @@ def decode_dict(data: Any, pos: int, room: int, ctx: Context) -> tuple[dict[str,
             stop = pos + 5 + data[pos + 4]
             key = known(data[pos:stop])
             if key is None:
-                key, stop = _decode_key(data, pos, ctx)
+                key, stop = decode_key(data, pos, ctx)
             pos = stop
             code = data[pos]
             if code < 0x10:
@@ -136,7 +136,7 @@ def decode_dict(data: Any, pos: int, room: int, ctx: Context) -> tuple[dict[str,
                     result[key] = data[pos + 1] != 0
                     pos += 2
                 else:
-                    result[key], pos = _decode_other(data, pos, room - 1, ctx)
+                    raise _unknown(code, pos)
             elif code == STR:
                 stop = pos + 5 + unpack_size(data, pos)[0]
                 if stop > end:
@@ -162,6 +162,7 @@ def _decode_list(data: Any, pos: int, room: int, ctx: Context) -> tuple[list[Any
     end, most, text, _, limits, _ = ctx
     result: list[Any] = []
     append = result.append
+    item: Any
     try:
         count = unpack_size(data, pos)[0]
         if count > most or room < 1:
@@ -187,8 +188,7 @@ def _decode_list(data: Any, pos: int, room: int, ctx: Context) -> tuple[list[Any
                     append(data[pos + 1] != 0)
                     pos += 2
                 else:
-                    item, pos = _decode_other(data, pos, room - 1, ctx)
-                    append(item)
+                    raise _unknown(code, pos)
             elif code == STR:
                 stop = pos + 5 + unpack_size(data, pos)[0]
                 if stop > end:
@@ -223,10 +223,17 @@ def _decode_run(data: Any, pos: int, count: int, code: int) -> list[Any]:
     return items
 
 
-def _decode_key(data: Any, pos: int, ctx: Context) -> tuple[str, int]:
-    if data[pos] != STR:
+def decode_key(data: Any, pos: int, ctx: Context) -> tuple[str, int]:
+    """The dict's key at `pos`, and the offset behind it. A key that is not too long is known from then on.
+
+    :raises DecodeError: with the offset of the key
+    """
+    if data[pos : pos + 1] not in _NO_KEY:
         raise _not_str(data, pos)
-    key, stop = _decode_str(data, pos, ctx)
+    try:
+        key, stop = _decode_str(data, pos, ctx)
+    except struct.error:
+        raise _truncated(pos) from None
     if stop - pos - HEAD_SIZE <= MAX_KNOWN_KEY:
         if len(_known_keys) >= MAX_KNOWN_KEYS:
             _known_keys.clear()
@@ -252,7 +259,7 @@ def _decode_other(data: Any, pos: int, room: int, ctx: Context) -> tuple[Any, in
     end, _, _, _, limits, views_from = ctx
     code = data[pos]
     if code != BYTES and code not in EXTENSIONS:
-        raise DecodeError(ErrorKind.UNKNOWN_CODE, f"type code 0x{code:02x} is unknown", pos)
+        raise _unknown(code, pos)
     if code != BYTES and not limits.extensions:
         raise DecodeError(ErrorKind.FORBIDDEN_CODE, f"type code 0x{code:02x} is an extension, which limits forbid", pos)
     size = unpack_size(data, pos)[0]
@@ -281,6 +288,10 @@ def _cut(stop: int, pos: int, limits: Limits) -> DecodeError:
     if size > limits.max_length:
         return DecodeError(ErrorKind.TOO_LONG, f"{size} bytes exceed the limit of {limits.max_length}", pos)
     return _truncated(pos)
+
+
+def _unknown(code: int, pos: int) -> DecodeError:
+    return DecodeError(ErrorKind.UNKNOWN_CODE, f"type code 0x{code:02x} is unknown", pos)
 
 
 def _not_str(data: Any, pos: int) -> DecodeError:

@@ -13,6 +13,7 @@ and told of its end by ``receive_eof()``. After a :exc:`FrameError` the stream i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Generic, NamedTuple, TypeVar
 
 from .errors import ErrorKind, FrameError
@@ -67,7 +68,7 @@ def _header(data: Buffer, pos: int, at: int, limits: Limits) -> Header:
 _Found = TypeVar("_Found")
 
 
-class _Stream(Generic[_Found]):
+class _Stream(ABC, Generic[_Found]):
     """What both decoders have in common: where they are in the stream, and how it ends.
 
     :ivar limits: of which ``max_payload`` is heeded
@@ -109,12 +110,13 @@ class _Stream(Generic[_Found]):
         if self.error is not None:
             raise self.error
 
+    @abstractmethod
     def _receive(self, data: Buffer, found: list[_Found]) -> None:
-        raise NotImplementedError
+        """Append to `found` what `data` completes."""
 
+    @abstractmethod
     def _inside(self) -> bool:
         """Whether a frame has begun and not ended."""
-        raise NotImplementedError
 
 
 class FrameDecoder(_Stream["FrameEvent"]):
