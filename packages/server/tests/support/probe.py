@@ -75,7 +75,10 @@ def _targets() -> list[str]:
     result = []
     for fd in os.listdir("/proc/self/fd"):
         try:
-            result.append(os.readlink(f"/proc/self/fd/{fd}"))
+            with open(f"/proc/self/fdinfo/{fd}") as file:
+                flags = int(file.read().split("flags:")[1].split()[0], 8)
+            mode = {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "rw"}[flags & os.O_ACCMODE]
+            result.append(f"{os.readlink(f'/proc/self/fd/{fd}')} {mode}")
         except OSError:
             pass
     return result

@@ -100,6 +100,28 @@ def test_the_heartbeat_goes_to_its_slot() -> None:
     board.close()
 
 
+def test_the_first_heartbeat_says_that_it_is_ready() -> None:
+    made = worker()
+    assert made.scoreboard.state == WorkerState.BOOTING
+    made.notify()
+    assert made.scoreboard.state == WorkerState.IDLE
+    made.scoreboard.state = WorkerState.BUSY
+    made.notify()
+    assert made.scoreboard.state == WorkerState.BUSY
+
+
+def test_a_worker_that_beats_before_it_serves_says_itself_when_it_does() -> None:
+    class Slow(Worker):
+        ready_on_notify = False
+
+    made = worker(Slow)
+    made.notify()
+    assert made.scoreboard.heartbeat > 0
+    assert made.scoreboard.state == WorkerState.BOOTING
+    made.ready()
+    assert made.scoreboard.state == WorkerState.IDLE
+
+
 def test_a_worker_that_cannot_run_says_so() -> None:
     with pytest.raises(NotImplementedError, match=r"Worker does not say how it serves: it has no run\(\)"):
         worker().run()
@@ -125,10 +147,9 @@ def test_the_boot_in_its_order(kept_signals: None, monkeypatch: pytest.MonkeyPat
         "init_signals True",
         "wsgi red",
         "post_worker_init False the application",
-        "run True the application IDLE",
+        "run True the application BOOTING",
     ]
     assert log.notes == ["close_on_exec"]
-    assert made.scoreboard.heartbeat > 0
 
 
 def test_signals_wake_the_driver(kept_signals: None) -> None:

@@ -8,7 +8,7 @@ What a driver needs of it:
 
     wakeup_fd      readable when a signal arrived; drain it with ``drain_wakeup()``, then look at ``alive``
     parent_fd      readable (end of file) when the master is gone: stop at once
-    notify()       the heartbeat; call it at least every ``timeout`` seconds
+    notify()       the heartbeat; call it first when it serves, then at least every ``timeout`` seconds
     alive          False when the worker shall drain and return from ``run``
 """
 
@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any, ClassVar
 
 from gunicorn import util
-from gunicorn.supervision.scoreboard import HEARTBEAT, SLOT_SIZE, ScoreboardSlot, WorkerState
+from gunicorn.supervision.scoreboard import HEARTBEAT, SLOT_SIZE, STATE, ScoreboardSlot, WorkerState
 
 
 class Worker:
@@ -42,6 +42,9 @@ class Worker:
     ]
 
     pid: int = 0  # 0 until it is forked
+
+    # False in a worker that beats before it can serve, and calls ready() itself when it can.
+    ready_on_notify: ClassVar[bool] = True
 
     def __init__(self, age: int, ppid: int, sockets: list[Any], app: Any, timeout: float, cfg: Any, log: Any) -> None:
         """
@@ -94,8 +97,6 @@ class Worker:
         self.load_wsgi()
         self.cfg.post_worker_init(self)
         self.booted = True
-        self.notify()
-        self.scoreboard.state = WorkerState.IDLE
         self.run()
 
     def load_wsgi(self) -> None:
@@ -134,8 +135,14 @@ class Worker:
         raise NotImplementedError(f"{type(self).__name__} does not say how it serves: it has no run()")
 
     def notify(self) -> None:
-        """Give a sign of life to the master."""
+        """Give a sign of life to the master; the first one says that the worker is ready to serve."""
         self.scoreboard.d[HEARTBEAT] = time.monotonic()
+        if self.ready_on_notify and self.scoreboard.q[STATE] == WorkerState.BOOTING:
+            self.ready()
+
+    def ready(self) -> None:
+        """Say that this worker serves, or is about to: until then a reload keeps its predecessor."""
+        self.scoreboard.state = WorkerState.IDLE
 
     def is_parent_alive(self) -> bool:
         """Whether the master still is this process's parent."""

@@ -28,6 +28,7 @@ WORKER_BOOT_ERROR = 3  # gunicorn.arbiter.Arbiter.WORKER_BOOT_ERROR: the master 
 class ASGIWorker(Worker):
     """Serves ASGI 3.0 over HTTP with the lifespan protocol."""
 
+    ready_on_notify = False  # it beats during the lifespan's startup too, when it does not serve yet
     _wake: Callable[[], Any] | None = None  # makes the loop look at ``alive``; may be called by a signal handler
 
     def run(self) -> None:
@@ -76,6 +77,7 @@ class ASGIWorker(Worker):
                 return 0
             if not starting.result():
                 return WORKER_BOOT_ERROR
+            self.ready()
             await self._serve_until(over, loop, lifespan)
         finally:
             heartbeat.cancel()
