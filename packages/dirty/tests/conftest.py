@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from gunicorn.dirty.client import DirtyClient
+from gunicorn.dirty.errors import DirtyError
 from gunicorn.dirty.protocol import BinaryProtocol
 
 HERE = Path(__file__).parent
@@ -55,6 +57,31 @@ def session(sid: int) -> list[int]:
             if fields[0] != "Z" and int(fields[3]) == sid:
                 found.append(int(entry))
     return found
+
+
+class Calls:
+    """Calls in threads, with what became of each."""
+
+    def __init__(self) -> None:
+        self.threads: list[threading.Thread] = []
+        self.outcomes: list[Any] = []
+
+    def start(self, function: Callable[[], Any]) -> None:
+        def run() -> None:
+            try:
+                self.outcomes.append(function())
+            except DirtyError as exc:
+                self.outcomes.append(exc)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        self.threads.append(thread)
+
+    def join(self) -> list[Any]:
+        for thread in self.threads:
+            thread.join(30)
+            assert not thread.is_alive()
+        return self.outcomes
 
 
 class PoolProcess:
@@ -109,15 +136,14 @@ class PoolProcess:
         wait_for(lambda: self.status()["state"] == "ready", f"the pool is ready\n{self.log}")
         return self
 
+    def busy(self) -> list[dict[str, Any]]:
+        """The slots that run something."""
+        return [slot for worker in self.status()["workers"] for slot in worker["slots"] if slot["busy"]]
+
     def idle(self) -> None:
         """Wait until no slot runs anything and nothing waits."""
 
-        def condition() -> bool:
-            status = self.status()
-            busy = [slot for worker in status["workers"] for slot in worker["slots"] if slot["busy"]]
-            return not busy and not status["queued"]
-
-        wait_for(condition, "the pool is idle")
+        wait_for(lambda: not self.busy() and not self.status()["queued"], "the pool is idle")
 
     def worker_pids(self) -> list[int]:
         return [worker["pid"] for worker in self.status()["workers"] if worker["state"] in ("ready", "loading")]
@@ -195,3 +221,11 @@ def short_dir() -> Iterator[str]:
     path = tempfile.mkdtemp(prefix="gd")
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def calls() -> Iterator[Calls]:
+    """Calls in threads, which have all come back at the end."""
+    made = Calls()
+    yield made
+    made.join()

@@ -114,8 +114,12 @@ class Sample(DirtyApp):
         finally:
             self.closed_streams += 1
 
-    def loop_name(self) -> str:
+    async def aname(self) -> str:
         return threading.current_thread().name
+
+    async def ablobs(self, count: int, size: int) -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield b"x" * size
 
 
 class Limited(DirtyApp):
@@ -123,6 +127,20 @@ class Limited(DirtyApp):
 
     def pid(self) -> int:
         return os.getpid()
+
+
+class Telling(DirtyApp):
+    """Its import (below) and its life leave notes in the file that TELLING_FILE names."""
+
+    workers = 2
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+if "TELLING_FILE" in os.environ:
+    with open(os.environ["TELLING_FILE"], "a") as note:
+        note.write(f"{os.getpid()}\n")
 
 
 class Slow(DirtyApp):

@@ -31,8 +31,7 @@ class Listener:
         self.sock = sock
         self.path = path
         self._directory = directory
-        status = os.stat(path)
-        self._identity = (status.st_dev, status.st_ino)
+        self._identity = _identity(path)
 
     @classmethod
     def private(cls, owner: tuple[int, int] | None = None) -> Listener:
@@ -105,13 +104,18 @@ class Listener:
     def unlink(self) -> None:
         """Remove the files, if the path is still this socket. Never raises."""
         try:
-            status = os.lstat(self.path)
-            if (status.st_dev, status.st_ino) == self._identity:
+            if _identity(self.path) == self._identity:
                 os.unlink(self.path)
             if self._directory is not None:
                 os.rmdir(self._directory)
         except OSError:
             pass
+
+
+def _identity(path: str) -> tuple[int, int, int]:
+    # An inode's number is given to the next file as soon as it is free; the time tells them apart.
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def peer_credentials(sock: socket.socket) -> tuple[int, int] | None:

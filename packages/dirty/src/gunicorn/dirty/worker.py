@@ -21,7 +21,7 @@ from typing import Any
 from .app import load_dirty_app
 from .channel import Channel
 from .config import PoolConfig
-from .errors import DirtyAppError
+from .errors import DirtyAppError, DirtyAppNotFoundError
 from .slot import Slot
 
 __all__ = ["DirtyWorker"]
@@ -61,7 +61,10 @@ class DirtyWorker:
         try:
             self._load()
         except Exception as exc:
-            text = exc.traceback if isinstance(exc, DirtyAppError) and exc.traceback else traceback.format_exc()
+            if isinstance(exc, DirtyAppNotFoundError):
+                text = ""  # the message says it all
+            else:
+                text = exc.traceback if isinstance(exc, DirtyAppError) and exc.traceback else traceback.format_exc()
             self.log.error("Dirty worker %d cannot start: %s\n%s", self.number, exc, text)
             control.send({"failed": str(exc)})
             return _BOOT_FAILED

@@ -1,0 +1,72 @@
+"""A client's connection at the arbiter: pieces, mixtures, nonsense and sudden ends."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from gunicorn.dirty.protocol import BinaryProtocol
+
+APP = "sampleapps:Sample"
+Wait = Callable[..., Any]
+
+
+def test_a_client_that_vanishes_within_its_request_leaves_the_slot_in_step(start: Any, wait_for: Wait) -> None:
+    pool = start("--workers", "1").ready()
+    client = pool.client()
+    pids = pool.worker_pids()
+    frame = BinaryProtocol.encode_request(1, APP, "remember", (b"x" * 2_000_000,))
+    for cut in (len(frame) - 1, len(frame) // 2, 70_000):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(pool.path)
+            sock.sendall(frame[:cut])
+        pool.idle()
+        assert client.execute(APP, "remembered") == []
+    assert pool.worker_pids() == pids
+
+
+def test_answers_are_matched_when_a_connection_has_many_requests(start: Any) -> None:
+    pool = start("--workers", "2", "--threads", "2").ready()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(20)
+        sock.connect(pool.path)
+        sizes = {number: (number * 37_123) % 300_000 for number in range(1, 60)}
+        frames = b"".join(
+            BinaryProtocol.encode_request(number, APP, "echo", ([number, b"z" * size],))
+            for number, size in sizes.items()
+        )
+        sender = threading.Thread(target=sock.sendall, args=(frames,))
+        sender.start()
+        seen: dict[int, Any] = {}
+        while len(seen) < len(sizes):
+            message = BinaryProtocol.read_message(sock)
+            seen[message["id"]] = message["result"]
+        sender.join(10)
+    assert {number: (result[0], len(result[1])) for number, result in seen.items()} == {
+        number: (number, size) for number, size in sizes.items()
+    }
+
+
+def test_requests_come_in_any_pieces(start: Any) -> None:
+    pool = start("--workers", "1").ready()
+    frame = BinaryProtocol.encode_request(77, APP, "echo", ("pieces",))
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(20)
+        sock.connect(pool.path)
+        for index in range(len(frame)):
+            sock.sendall(frame[index : index + 1])
+        assert BinaryProtocol.read_message(sock)["result"] == "pieces"
+
+
+def test_bytes_that_are_not_the_protocol_end_their_connection_only(start: Any) -> None:
+    pool = start("--workers", "1").ready()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(20)
+        sock.connect(pool.path)
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        message = BinaryProtocol.read_message(sock)
+        assert message["error"]["error_type"] == "DirtyProtocolError"
+        assert sock.recv(1) == b""
+    assert pool.client().execute(APP, "echo", 1) == 1

@@ -1,0 +1,142 @@
+"""The event loop, on epoll and on `selectors`."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gunicorn.dirty.loop import HANGUP, READ, WRITE, Loop
+
+
+@pytest.fixture(params=[True, False], ids=["epoll", "selectors"])
+def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
+    if request.param and not hasattr(select, "epoll"):
+        pytest.skip("no epoll here")
+    made = Loop(epoll=request.param)
+    made.call_later(20, lambda: pytest.fail("the loop was not stopped"))
+    yield made
+    made.close()
+
+
+def test_readiness(loop: Loop) -> None:
+    left, right = socket.socketpair()
+    seen: list[int] = []
+
+    def handler(events: int) -> None:
+        seen.append(events)
+        if events & READ:
+            assert right.recv(10) == b"x"
+            loop.stop()
+        elif len(seen) == 1:
+            loop.modify(right, READ)
+            left.send(b"x")
+
+    loop.register(right, WRITE, handler)
+    loop.run()
+    assert seen == [WRITE, READ]
+    loop.unregister(right)
+    loop.unregister(right)
+    left.close()
+    right.close()
+
+
+def test_a_descriptor_that_is_not_read_tells_its_hangup_on_epoll() -> None:
+    if not hasattr(select, "epoll"):
+        pytest.skip("no epoll here")
+    loop = Loop()
+    left, right = socket.socketpair()
+    seen: list[int] = []
+    loop.register(right, 0, lambda events: (seen.append(events), loop.stop()) and None)
+    left.close()
+    loop.run()
+    assert seen[0] & HANGUP
+    loop.unregister(right)
+    right.close()
+    loop.close()
+
+
+def test_nothing_is_called_for_a_descriptor_that_is_paused(loop: Loop) -> None:
+    left, right = socket.socketpair()
+    loop.register(right, READ, lambda _: pytest.fail("it is paused"))
+    loop.modify(right, 0)
+    left.send(b"x")
+    loop.call_later(0.05, loop.stop)
+    loop.run()
+    loop.unregister(right)
+    left.close()
+    right.close()
+
+
+def test_a_handler_that_an_earlier_one_took_away_is_not_called(loop: Loop) -> None:
+    pairs = [socket.socketpair() for _ in range(2)]
+    called = []
+
+    def handler(index: int) -> None:
+        called.append(index)
+        loop.unregister(pairs[1 - index][1])
+        loop.stop()
+
+    for index, (left, right) in enumerate(pairs):
+        left.send(b"x")
+        loop.register(right, READ, lambda _, index=index: handler(index))  # type: ignore[misc]
+    loop.run()
+    assert len(called) == 1
+    loop.unregister(pairs[called[0]][1])
+    for pair in pairs:
+        for sock in pair:
+            sock.close()
+
+
+def test_timers_run_in_order_and_can_be_cancelled(loop: Loop) -> None:
+    order: list[str] = []
+    begun = time.monotonic()
+    loop.call_later(0.06, lambda: order.append("third"))
+    loop.call_later(0.02, lambda: order.append("first"))
+    loop.call_later(0.02, lambda: order.append("second"))
+    loop.call_later(0.03, lambda: order.append("never")).cancel()
+    loop.call_at(begun + 0.08, loop.stop)
+    loop.run()
+    assert order == ["first", "second", "third"]
+    assert loop.now >= begun + 0.08
+
+
+def test_signals_arrive_in_the_loop_and_handlers_are_given_back(loop: Loop) -> None:
+    before = signal.getsignal(signal.SIGUSR2)
+    seen: list[str] = []
+    loop.on_signals({signal.SIGUSR2: lambda: (seen.append("usr2"), loop.stop()) and None})
+    loop.call_later(0.01, lambda: os.kill(os.getpid(), signal.SIGUSR2))
+    loop.run()
+    assert seen == ["usr2"]
+    loop.close()
+    assert signal.getsignal(signal.SIGUSR2) == before
+    loop._poller = Loop()._poller  # what the fixture closes
+
+
+def test_a_forked_child_gives_back_what_is_the_parents(loop: Loop) -> None:
+    left, right = socket.socketpair()
+    loop.register(right, READ, lambda _: None)
+    loop.on_signals({signal.SIGUSR2: loop.stop})
+    number = right.fileno()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            loop.forked()
+            assert right.fileno() == -1
+            try:
+                os.fstat(number)
+            except OSError:
+                code = 0 if signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL else 2
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+    left.send(b"x")
+    loop.unregister(right)
+    left.close()
+    right.close()

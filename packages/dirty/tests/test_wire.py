@@ -1,0 +1,137 @@
+"""The fast messages are byte for byte those of the protocol library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gunicorn.dirty import wire
+from gunicorn_dirty_protocol import (
+    Chunk,
+    DecodeError,
+    EncodeError,
+    MessageError,
+    Request,
+    Response,
+    encode,
+    unpack_header,
+)
+
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.binary(), st.text()
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(), inner, max_size=4)),
+    max_leaves=8,
+)
+
+
+@given(st.text(), st.text(), st.lists(values, max_size=3), st.dictionaries(st.text(), values, max_size=3))
+def test_requests(app: str, action: str, args: list[Any], kwargs: dict[str, Any]) -> None:
+    frame = wire.request_frame(7, app, action, args, kwargs)
+    assert frame == Request(7, app, action, args, kwargs).to_bytes()
+    assert wire.read_request(memoryview(frame)[wire.HEADER_SIZE :]) == (app, action, args, kwargs)
+
+
+@given(values)
+def test_answers(value: Any) -> None:
+    frame = wire.response_frame(2**64 - 1, value)
+    assert frame == Response(2**64 - 1, value).to_bytes()
+    assert wire.read_response(memoryview(frame)[wire.HEADER_SIZE :]) == value
+    frame = wire.chunk_frame(3, value)
+    assert frame == Chunk(3, value).to_bytes()
+    assert wire.read_chunk(frame[wire.HEADER_SIZE :]) == value
+    assert unpack_header(frame).request_id == 3
+
+
+def test_answers_with_other_keys_are_read_too() -> None:
+    assert wire.read_response(encode({"note": 1, "result": 2})) == 2
+    assert wire.read_chunk(encode({"data": 3, "note": 1})) == 3
+
+
+@pytest.mark.parametrize("payload", [encode({"other": 1}), encode([1]), encode(None)])
+def test_answers_that_are_none(payload: bytes) -> None:
+    with pytest.raises(MessageError):
+        wire.read_response(payload)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"action": "go"},
+        {"app_path": 1, "action": "go"},
+        {"app_path": "m:A", "action": "go", "args": {}},
+        {"app_path": "m:A", "action": "go", "kwargs": []},
+        [1],
+        None,
+    ],
+)
+def test_requests_that_are_none(payload: Any) -> None:
+    with pytest.raises(MessageError):
+        wire.read_request(encode(payload))
+
+
+def test_bytes_that_are_cut_are_an_error() -> None:
+    frame = wire.response_frame(1, "text")
+    for end in range(len(frame) - wire.HEADER_SIZE):
+        with pytest.raises((DecodeError, MessageError)):
+            wire.read_response(frame[wire.HEADER_SIZE : wire.HEADER_SIZE + end])
+
+
+def test_what_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Small:
+        max_payload = 100
+
+    monkeypatch.setattr(wire, "DEFAULT_LIMITS", Small)
+    with pytest.raises(EncodeError, match="exceeds the limit of 100"):
+        wire.request_frame(1, "m:A", "go", ["x" * 100], {})
+    with pytest.raises(EncodeError, match="exceeds the limit of 100"):
+        wire.response_frame(1, "x" * 100)
+
+
+def find(routes: wire.Routes, frame: bytes) -> tuple[str, str] | None:
+    return routes.find(bytearray(frame), wire.HEADER_SIZE, len(frame))
+
+
+@given(st.lists(st.tuples(st.text(max_size=20), st.text(max_size=20)), min_size=1, max_size=10))
+def test_routes_are_those_of_the_request(pairs: list[tuple[str, str]]) -> None:
+    routes = wire.Routes()
+    for _ in range(2):
+        for app, action in pairs:
+            assert find(routes, wire.request_frame(1, app, action, [1], {})) == (app, action)
+
+
+def test_a_name_that_contains_what_follows_it_misleads_nobody() -> None:
+    routes = wire.Routes()
+    trap = encode("args").decode("latin-1")
+    for action in (f"go{trap}", f"go{trap}2", "go", trap):
+        for _ in range(2):
+            assert find(routes, wire.request_frame(1, "m:A", action, [], {})) == ("m:A", action)
+
+
+def test_routes_ask_for_more_and_refuse_nonsense() -> None:
+    routes = wire.Routes()
+    frame = wire.request_frame(1, "m:A", "go", ["x" * 50], {})
+    route_ends = frame.index(encode("args")) + len(encode("args"))
+    for end in range(wire.HEADER_SIZE, route_ends):
+        assert find(routes, frame[:end]) is None
+    assert find(routes, frame[:route_ends]) == ("m:A", "go")
+    with pytest.raises((DecodeError, MessageError)):
+        find(routes, frame[: wire.HEADER_SIZE] + encode([1, 2]))
+
+
+def test_optional_keys_before_the_arguments_are_allowed() -> None:
+    frame = Request(1, "m:A", "go", [], {}, deadline=2.5, priority=3).to_bytes()
+    assert find(wire.Routes(), frame) == ("m:A", "go")
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    routes = wire.Routes()
+    for number in range(3000):
+        find(routes, wire.request_frame(1, "m:A", f"go{number}", [], {}))
+    assert len(routes._known) <= 1024
+    assert len(wire._fronts) <= 1024
