@@ -125,8 +125,10 @@ def test_term_lets_requests_finish(asgi: Serve, get: Any, eventually: Eventually
     server = asgi("--asgi-loop", kind)
     client = get(server, "/slow")
     eventually((short_path / "slow-started").exists, "start of the request")
+    idle = get(server, "/")
+    idle.getresponse().read()
     server.send(signal.SIGTERM)
-    server.wait_for("Handling signal: term")
+    assert idle.sock.recv(1) == b""  # closed: the worker drains
     (short_path / "slow-release").touch()
     answer = client.getresponse()
     assert (answer.status, answer.getheader("connection")) == (200, "close")
