@@ -395,6 +395,7 @@ class SelectorDriver:
 
     def close(self) -> None:
         """Release everything, connections included. Called when the worker ends."""
+        self.stopped = True  # for a thread whose request was not waited for
         for channel in list(self.channels.values()):
             channel.close()
         self._poller.close()

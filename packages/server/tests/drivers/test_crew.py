@@ -1,0 +1,243 @@
+"""Crew: threads that share a selector driver. Takes over from a blocked leader, and gives up what runs too long."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from gunicorn.drivers import crew
+
+Serve = Callable[..., Any]
+Eventually = Callable[..., Any]
+StartResponse = Callable[..., Any]
+
+GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+WAIT = b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+class App:
+    """``/wait`` waits for :attr:`go`; anything else answers at once with the name of its thread."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.waiting = 0
+        self.most = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+        if environ["PATH_INFO"] == "/wait":
+            with self._lock:
+                self.waiting += 1
+                self.most = max(self.most, self.waiting)
+            assert self.go.wait(20)
+            with self._lock:
+                self.waiting -= 1
+        start_response("200 OK", [])
+        return [threading.current_thread().name.encode()]
+
+
+@pytest.fixture
+def app() -> Any:
+    made = App()
+    yield made
+    made.go.set()
+
+
+def test_a_blocked_request_keeps_nobody_waiting(app: App, serve_wsgi: Serve, eventually: Eventually) -> None:
+    site = serve_wsgi(app, threads=2)
+    blocked, other = site.connect(), site.connect()
+    blocked.send(WAIT)
+    eventually(lambda: app.waiting == 1, "the blocked request")
+    other.sock.settimeout(2)
+    for _ in range(10):
+        assert other.get()[0] == 200
+    app.go.set()
+    assert blocked.answer()[0] == 200
+
+
+def test_all_threads_work_at_once_and_no_more(app: App, serve_wsgi: Serve, eventually: Eventually) -> None:
+    site = serve_wsgi(app, threads=4)
+    peers = [site.connect() for _ in range(6)]
+    for peer in peers:
+        peer.send(WAIT)
+    eventually(lambda: app.waiting == 4, "four requests at once")
+    app.go.set()
+    names = {peer.answer()[2] for peer in peers}
+    assert len(names) >= 4
+    assert app.most == 4
+
+
+def test_pipelined_requests_are_answered_in_order(app: App, serve_wsgi: Serve, eventually: Eventually) -> None:
+    site = serve_wsgi(app, threads=3)
+    peer, other = site.connect(), site.connect()
+    peer.send(WAIT + GET + GET)
+    eventually(lambda: app.waiting == 1, "the first request")
+    assert other.get()[0] == 200
+    app.go.set()
+    assert [peer.answer()[0] for _ in range(3)] == [200] * 3
+
+
+def test_what_is_sent_while_a_request_runs_is_read_afterwards(
+    app: App, serve_wsgi: Serve, eventually: Eventually
+) -> None:
+    site = serve_wsgi(app, threads=2)
+    peer, other = site.connect(), site.connect()
+    peer.send(WAIT)
+    eventually(lambda: app.waiting == 1, "the first request")
+    for _ in range(3):
+        peer.send(GET)
+        assert other.get()[0] == 200
+    app.go.set()
+    assert [peer.answer()[0] for _ in range(4)] == [200] * 4
+
+
+def test_a_client_that_leaves_while_its_request_runs(app: App, serve_wsgi: Serve, eventually: Eventually) -> None:
+    site = serve_wsgi(app, threads=2)
+    peer, other = site.connect(), site.connect()
+    peer.send(WAIT)
+    eventually(lambda: app.waiting == 1, "its request")
+    peer.reset()
+    assert other.get()[0] == 200
+    app.go.set()
+    eventually(lambda: site.connections == 1, "its end")
+    assert other.get()[0] == 200
+
+
+def test_it_serves_after_a_long_quiet(app: App, serve_wsgi: Serve, monkeypatch: pytest.MonkeyPatch,
+                                      eventually: Eventually) -> None:  # fmt: skip
+    """The followers sleep by then, and must be called."""
+    monkeypatch.setattr(crew, "QUIET", 3)
+    made: list[crew.Crew] = []
+    real = crew.Crew.__init__
+
+    def remember(self: crew.Crew, *args: Any) -> None:
+        real(self, *args)
+        made.append(self)
+
+    monkeypatch.setattr(crew.Crew, "__init__", remember)
+    site = serve_wsgi(app, threads=2)
+    eventually(lambda: made[0]._asleep, "the followers' sleep")
+    blocked, other = site.connect(), site.connect()
+    blocked.send(WAIT)
+    eventually(lambda: app.waiting == 1, "the blocked request")
+    assert other.get()[0] == 200
+    app.go.set()
+    assert blocked.answer()[0] == 200
+
+
+def test_many_clients_of_a_mixed_application(serve_wsgi: Serve) -> None:
+    def app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+        number = int(environ["QUERY_STRING"])
+        if number % 7 == 0:
+            time.sleep(0.002)  # what makes it slow
+        start_response("200 OK", [])
+        return [b"%d" % number] * 2
+
+    site = serve_wsgi(app, threads=4)
+    wrong: list[Any] = []
+
+    def client(first: int) -> None:
+        peer = site.connect()
+        for number in range(first, first + 100):
+            found = peer.get(f"/?{number}")[2]
+            if found != b"%d" % number * 2:
+                wrong.append((number, found))
+
+    clients = [threading.Thread(target=client, args=(number * 1000,)) for number in range(8)]
+    for each in clients:
+        each.start()
+    for each in clients:
+        each.join(60)
+    assert wrong == []
+    assert site.worker.scoreboard.requests == 800
+
+
+def test_an_error_of_the_driver_ends_the_connection_only(serve_wsgi: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    def app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b"fine"]
+
+    def spoiled(self: Any, request: Any, body: Any) -> None:
+        if request.uri == "/spoiled":
+            raise RuntimeError("a bug")
+        real(self, request, body)
+
+    from gunicorn.drivers.selector import Channel
+
+    real = Channel._serve
+    monkeypatch.setattr(Channel, "_serve", spoiled)
+    site = serve_wsgi(app, threads=2)
+    peer = site.connect()
+    peer.send(b"GET /spoiled HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert peer.closed()
+    assert site.connect().get()[2] == b"fine"
+    assert any("Error on the connection" in message for message in site.log.messages(40))
+
+
+def test_a_request_over_timeout_is_logged_with_its_stack_and_the_worker_drains(
+    app: App, serve_wsgi: Serve, eventually: Eventually
+) -> None:
+    site = serve_wsgi(app, threads=2, timeout=1)
+    blocked, idle = site.connect(), site.connect()
+    idle.get()
+    blocked.send(WAIT)
+    assert idle.closed()
+    site.wait()  # though the request still runs
+    [message] = site.log.messages(50)
+    assert message.startswith("A request runs for over 1 seconds")
+    assert "self.go.wait(20)" in message
+    app.go.set()
+    eventually(lambda: not any(thread.name.startswith("gunicorn-") for thread in threading.enumerate()), "their end")
+
+
+def test_timeout_zero_means_never(app: App, serve_wsgi: Serve, eventually: Eventually,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    looks: list[float] = []
+    real = crew.Crew._check_overdue
+
+    def look(self: crew.Crew, now: float) -> None:
+        looks.append(now)
+        real(self, now + 1000)
+
+    monkeypatch.setattr(crew.Crew, "_check_overdue", look)
+    site = serve_wsgi(app, threads=2, timeout=0)
+    blocked = site.connect()
+    blocked.send(WAIT)
+    eventually(lambda: app.waiting == 1, "the request")
+    seen = len(looks)
+    eventually(lambda: len(looks) > seen + 3, "the supervisor's looks")
+    app.go.set()
+    assert blocked.answer()[0] == 200
+    assert site.log.messages(50) == []
+
+
+def test_drain_waits_for_what_runs(app: App, serve_wsgi: Serve, eventually: Eventually) -> None:
+    site = serve_wsgi(app, threads=2)
+    blocked = site.connect()
+    blocked.send(WAIT)
+    eventually(lambda: app.waiting == 1, "the request")
+    site.terminate()
+
+    def refused() -> bool:
+        try:
+            site.connect()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    eventually(refused, "the end of accepting")
+    assert site.thread.is_alive()
+    app.go.set()
+    assert blocked.answer()[0] == 200
+    site.wait()
+
+
+def test_the_heartbeat_goes_on_while_all_threads_work(app: App, serve_wsgi: Serve, eventually: Eventually) -> None:
+    site = serve_wsgi(app, threads=2)
+    for _ in range(2):
+        site.connect().send(WAIT)
+    eventually(lambda: app.waiting == 2, "both requests")
+    before = site.worker.scoreboard.heartbeat
+    eventually(lambda: site.worker.scoreboard.heartbeat > before, "a heartbeat")
+    app.go.set()

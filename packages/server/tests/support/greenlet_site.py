@@ -1,0 +1,50 @@
+"""Runs a gevent worker without a master: ``greenlet_site.py '{"policy": …, "settings": …, "tick": …}'``.
+
+Prints ``port N``, and logs to standard error. In a process of its own, since gevent patches the standard library.
+"""
+
+import json
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from gunicorn.config import Config
+from gunicorn.drivers import greenlet
+from gunicorn.glogging import Logger
+from gunicorn.http.policy import Policy
+from gunicorn.util import import_app
+from gunicorn.workers.ggevent import GeventWorker
+
+
+class App:
+    """What the master hands to a worker to load."""
+
+    def wsgi(self) -> Any:
+        return import_app("wsgi_apps:app")
+
+
+def main() -> None:
+    options = json.loads(sys.argv[1])
+    cfg = Config()
+    for name, value in {"loglevel": "debug", "user": os.getuid(), "group": os.getgid(), **options["settings"]}.items():
+        cfg.set(name, value)
+    policy = Policy.from_config(cfg)
+    for name, value in options["policy"].items():
+        setattr(policy, name, value)
+    setattr(greenlet, "TICK", options["tick"])  # noqa: B010 - it is final for everyone else
+    setattr(Policy, "from_config", lambda cfg: policy)  # noqa: B010
+    log = Logger(cfg)
+    assert log.error_log.isEnabledFor(logging.DEBUG)
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+        worker = GeventWorker(1, os.getppid(), [listener], App(), 15, cfg, log)
+        print("port", listener.getsockname()[1], flush=True)
+        worker.init_process()
+
+
+if __name__ == "__main__":
+    main()
