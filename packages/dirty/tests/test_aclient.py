@@ -44,7 +44,7 @@ loops = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 
 async def until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 20
-    while not condition():  # noqa: ASYNC110 (what it waits for is in other processes)
+    while not condition():
         assert time.monotonic() < end
         await asyncio.sleep(0.01)
 

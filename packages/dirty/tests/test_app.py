@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from gunicorn.dirty import DirtyApp
 from gunicorn.dirty.app import (
     get_app_workers_attribute,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from gunicorn.dirty.channel import Channel, LineBuffer
 from hypothesis import given
 from hypothesis import strategies as st
-
-from gunicorn.dirty.channel import Channel, LineBuffer
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=5), st.integers()), max_size=5), st.integers(1, 9))

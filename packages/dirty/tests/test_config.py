@@ -7,16 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
 from gunicorn.dirty.config import AppSpec, PoolConfig
 from gunicorn.dirty.errors import DirtyAppError
 from gunicorn.dirty.settings import SETTINGS
 
 
 def make_cfg(**values: Any) -> Any:
-    return SimpleNamespace(
-        **{setting["name"]: setting["default"] for setting in SETTINGS}, proc_name="p", **{}
-    ).__class__(**{**{setting["name"]: setting["default"] for setting in SETTINGS}, "proc_name": "p", **values})
+    return SimpleNamespace(**{setting["name"]: setting["default"] for setting in SETTINGS}, proc_name="p").__class__(
+        **{**{setting["name"]: setting["default"] for setting in SETTINGS}, "proc_name": "p", **values}
+    )
 
 
 def test_from_the_servers_configuration() -> None:

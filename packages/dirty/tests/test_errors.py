@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 
 import pytest
-
 from gunicorn.dirty import errors
 from gunicorn.dirty.errors import DirtyAppNotFoundError, DirtyError, DirtyProtocolError
 

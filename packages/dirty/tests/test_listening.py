@@ -7,7 +7,6 @@ import socket
 import stat
 
 import pytest
-
 from gunicorn.dirty.errors import DirtyConnectionError
 from gunicorn.dirty.listening import Listener, peer_credentials
 

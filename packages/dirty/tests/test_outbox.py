@@ -6,7 +6,6 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-
 from gunicorn.dirty.loop import READ, WRITE, Loop
 from gunicorn.dirty.outbox import Outbox
 

@@ -7,7 +7,6 @@ import socket
 from typing import Any
 
 import pytest
-
 from gunicorn.dirty import protocol
 from gunicorn.dirty.errors import DirtyProtocolError, DirtyTimeoutError
 from gunicorn.dirty.protocol import BinaryProtocol, DirtyProtocol

@@ -6,7 +6,6 @@ import inspect
 from typing import Any
 
 import pytest
-
 from gunicorn.dirty.settings import SETTINGS
 
 BY_NAME = {setting["name"]: setting for setting in SETTINGS}

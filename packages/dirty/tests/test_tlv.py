@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from gunicorn.dirty.errors import DirtyProtocolError
 from gunicorn.dirty.tlv import TLVEncoder
 

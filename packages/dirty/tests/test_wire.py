@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from gunicorn.dirty import wire
 from gunicorn_dirty_protocol import (
     Chunk,
@@ -19,6 +16,8 @@ from gunicorn_dirty_protocol import (
     encode,
     unpack_header,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.binary(), st.text()

@@ -1,0 +1,67 @@
+"""Frames of requests and what frames of answers mean, without a socket."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from gunicorn.dirty import wire
+from gunicorn.dirty.calls import default_socket_path, next_id, read_header, read_payload, request_frame
+from gunicorn.dirty.errors import DirtyConnectionError, DirtyError, DirtyProtocolError, DirtyTimeoutError
+from gunicorn.dirty.protocol import BinaryProtocol
+
+
+def test_the_environment_says_where_the_pool_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUNICORN_DIRTY_SOCKET", "/run/pool")
+    assert default_socket_path() == "/run/pool"
+    monkeypatch.delenv("GUNICORN_DIRTY_SOCKET")
+    with pytest.raises(DirtyConnectionError, match="--dirty-app"):
+        default_socket_path()
+
+
+def test_ids_are_never_given_twice() -> None:
+    seen: list[int] = []
+    threads = [threading.Thread(target=lambda: seen.extend(next_id() for _ in range(2000))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(seen)) == 8000
+
+
+def test_answers_are_read_for_the_request_that_they_are_for() -> None:
+    frame = b"xx" + wire.response_frame(5, "result")
+    kind, length = read_header(frame, 2, 5)
+    assert read_payload(kind, frame[2 + wire.HEADER_SIZE : 2 + wire.HEADER_SIZE + length]) == "result"
+    with pytest.raises(DirtyProtocolError, match="request 5 came where one for 6"):
+        read_header(frame, 2, 6)
+    with pytest.raises(DirtyProtocolError, match="does not speak"):
+        read_header(frame, 0, 5)
+    with pytest.raises(DirtyProtocolError, match="does not speak"):
+        read_header(request_frame(5, "m:A", "go", (), {}), 0, 5)
+
+
+def test_errors_are_raised_as_what_they_are() -> None:
+    frame = BinaryProtocol.encode_error(5, DirtyTimeoutError("late", 5))
+    with pytest.raises(DirtyTimeoutError, match="late"):
+        read_payload(wire.ERROR, frame[wire.HEADER_SIZE :])
+
+
+def test_results_that_look_like_errors_are_results() -> None:
+    value = {"error": {"error_type": "DirtyError", "message": "m", "details": {}}}
+    assert read_payload(wire.RESPONSE, wire.response_frame(1, value)[wire.HEADER_SIZE :]) == value
+
+
+@pytest.mark.parametrize("kind", [wire.RESPONSE, wire.CHUNK, wire.ERROR])
+def test_malformed_answers(kind: int) -> None:
+    with pytest.raises(DirtyProtocolError, match="malformed answer"):
+        read_payload(kind, b"\xff\xff")
+
+
+def test_end_has_no_value() -> None:
+    assert read_payload(wire.END, b"") is None
+
+
+def test_what_cannot_be_sent_is_the_callers_error() -> None:
+    with pytest.raises(DirtyError, match="arguments of go of m:A"):
+        request_frame(1, "m:A", "go", (object(),), {})

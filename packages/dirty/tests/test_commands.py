@@ -1,0 +1,117 @@
+"""STATUS, MANAGE and what the arbiter refuses, asked of a real pool."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+from gunicorn.dirty.protocol import (
+    MANAGE_OP_ADD,
+    MANAGE_OP_REMOVE,
+    STASH_OP_PUT,
+    BinaryProtocol,
+    make_manage_message,
+    make_stash_message,
+)
+
+APP = "sampleapps:Sample"
+
+
+def test_status_has_the_keys_of_the_wire_and_tells_what_runs(start: Any, calls: Any, wait_for: Any) -> None:
+    pool = start("--workers", "2", "--threads", "2").ready()
+    client = pool.client()
+    client.execute(APP, "echo", 1)
+    calls.start(lambda: client.execute(APP, "sleep", 1))
+    (slot,) = wait_for(pool.busy, "the call runs")
+    assert (slot["app"], slot["action"]) == (APP, "sleep")
+    assert 0 <= slot["seconds"] < 20
+    status = pool.status()
+    assert status["arbiter_pid"] == pool.pid
+    assert status["worker_count"] == 2
+    assert [worker["age"] for worker in status["workers"]] == [1, 2]
+    for worker in status["workers"]:
+        assert worker["apps"] == [APP]
+        assert worker["booted"] is True
+        assert 0 <= worker["last_heartbeat"] < 20
+    (app,) = status["apps"]
+    assert app["import_path"] == APP
+    assert app["current_workers"] == 2
+    assert sorted(app["worker_pids"]) == sorted(worker["pid"] for worker in status["workers"])
+    assert sum(worker["calls"] for worker in status["workers"]) == 1
+
+
+def test_workers_show_that_they_are_alive_while_idle(start: Any, wait_for: Any) -> None:
+    pool = start("--workers", "1").ready()
+    wait_for(lambda: pool.status()["workers"][0]["last_heartbeat"] > 0.3, "some time without a sign")
+    wait_for(lambda: pool.status()["workers"][0]["last_heartbeat"] < 0.2, "a sign of life")
+
+
+def test_workers_are_added_and_removed(start: Any, wait_for: Any) -> None:
+    pool = start("--workers", "1").ready()
+    result = pool.ask(make_manage_message(1, MANAGE_OP_ADD, 2))["result"]
+    assert result == {
+        "success": True,
+        "operation": "add",
+        "requested": 2,
+        "spawned": 2,
+        "total_workers": 3,
+        "target_workers": 3,
+    }
+    wait_for(lambda: [worker["booted"] for worker in pool.status()["workers"]] == [True] * 3, "three are ready")
+    result = pool.ask(make_manage_message(2, MANAGE_OP_REMOVE, 5))["result"]
+    assert (result["success"], result["removed"], result["total_workers"]) == (True, 2, 1)
+    assert "last worker" in result["reason"]
+    wait_for(lambda: pool.status()["worker_count"] == 1, "one is left")
+    assert pool.client().execute(APP, "echo", 1) == 1
+
+
+def test_nothing_is_spawned_when_all_apps_are_at_their_limits(start: Any) -> None:
+    pool = start("--workers", "1", app="Limited").ready()
+    result = pool.ask(make_manage_message(1, MANAGE_OP_ADD, 1))["result"]
+    assert result["success"] is False
+    assert result["spawned"] == 0
+    assert result["reason"] == "all apps are at their worker limits"
+
+
+def test_signals_add_and_remove_too(start: Any, wait_for: Any) -> None:
+    import signal
+
+    pool = start("--workers", "1").ready()
+    pool.process.send_signal(signal.SIGTTIN)
+    wait_for(lambda: len(pool.worker_pids()) == 2, "a worker more")
+    pool.process.send_signal(signal.SIGTTOU)
+    wait_for(lambda: len(pool.worker_pids()) == 1, "a worker less")
+    pool.process.send_signal(signal.SIGTTOU)
+    wait_for(lambda: "last worker stays" in pool.log, "it says why not")
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind"),
+    [
+        (BinaryProtocol.encode_message(make_stash_message(9, STASH_OP_PUT, "t", "k", 1)), "DirtyError"),
+        (BinaryProtocol.encode_manage(9, MANAGE_OP_ADD, 0), "DirtyProtocolError"),
+        (BinaryProtocol.encode_manage(9, 77, 1), "DirtyProtocolError"),
+        (BinaryProtocol.encode_header(0x12, 9, 3) + b"abc", "DirtyProtocolError"),
+        (BinaryProtocol.encode_header(0x12, 9, 100_000) + bytes(100_000), "DirtyProtocolError"),
+        (BinaryProtocol.encode_header(0x02, 9, 0), "DirtyProtocolError"),
+        (BinaryProtocol.encode_header(0x7F, 9, 0), "DirtyProtocolError"),
+        (BinaryProtocol.encode_header(0x01, 9, 3) + b"abc", "DirtyProtocolError"),
+        (BinaryProtocol.encode_header(0x01, 9, 0), "DirtyProtocolError"),
+    ],
+)
+def test_what_is_refused_is_answered_and_the_connection_goes_on(shared: Any, frame: bytes, kind: str) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(20)
+        sock.connect(shared.path)
+        sock.sendall(frame)
+        answer = BinaryProtocol.read_message(sock)
+        assert (answer["type"], answer["id"]) == ("error", 9)
+        assert answer["error"]["error_type"] == kind
+        sock.sendall(BinaryProtocol.encode_request(10, APP, "echo", (1,)))
+        assert BinaryProtocol.read_message(sock) == {"type": "response", "id": 10, "result": 1}
+
+
+def test_the_stash_says_that_it_is_not_there(shared: Any) -> None:
+    answer = shared.ask(make_stash_message(1, STASH_OP_PUT, "t", "k", 1))
+    assert "not available in this version" in answer["error"]["message"]
