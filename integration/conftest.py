@@ -20,6 +20,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ def eventually(condition: Callable[[], Any], what: str, patience: float = PATIEN
             return value
         if time.monotonic() >= deadline:
             raise AssertionError(f"not within {patience:g} s: {what}")
-        time.sleep(0.005)
+        time.sleep(0.01)
 
 
 class Reply(NamedTuple):
@@ -111,6 +112,7 @@ class Server:
         self.control = str(directory / "c")
         self.mark = f"{MARK}={uuid.uuid4().hex}"
         self.clean = True
+        self._strangers: set[tuple[int, str]] = set()  # processes known to be none of this tree
         self._bound: str | None = args[args.index("--bind") + 1] if "--bind" in args else None
         self._log = directory / f"log-{self.mark[-6:]}"
         folders = {"TMPDIR": "tmp", "HOME": "home", "XDG_RUNTIME_DIR": "run"}
@@ -118,7 +120,7 @@ class Server:
             (directory / name).mkdir(mode=0o700, exist_ok=True)
         base = {name: value for name, value in os.environ.items() if name not in FOREIGN}
         base |= {name: str(directory / folder) for name, folder in folders.items()}
-        base |= dict([self.mark.split("=")])
+        base |= {**dict([self.mark.split("=")]), "PYTHONWARNINGS": "default"}  # finish() fails for any
         bind = () if self._bound else ("--bind", "127.0.0.1:0")
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -198,12 +200,21 @@ class Server:
         found = {}
         mark = self.mark.encode()
         for entry in os.listdir("/proc"):
-            if entry.isdigit() and (one := process(int(entry))):
-                try:
-                    if os.getsid(one.pid) == self.pid or mark in Path(f"/proc/{entry}/environ").read_bytes():
-                        found[one.pid] = one
-                except (FileNotFoundError, ProcessLookupError, PermissionError):
-                    continue
+            if not entry.isdigit():
+                continue
+            one = process(int(entry))
+            if one is None or (one.pid, one.began) in self._strangers:
+                continue
+            try:
+                environ = Path(f"/proc/{entry}/environ").read_bytes()
+                if os.getsid(one.pid) == self.pid or mark in environ:
+                    found[one.pid] = one
+                elif environ:  # it is empty for a moment while a process becomes another program
+                    self._strangers.add((one.pid, one.began))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            except PermissionError:
+                self._strangers.add((one.pid, one.began))
         return found
 
     def children(self) -> set[int]:
@@ -341,15 +352,14 @@ def directory() -> Iterator[Path]:
 @pytest.fixture
 def serve(directory: Path) -> Iterator[Callable[..., Server]]:
     """Start `gunicorn` with these arguments (and environment variables); its end is checked when the test ends."""
-    servers: list[Server] = []
+    with ExitStack() as ends:
 
-    def start(*args: str, **env: str) -> Server:
-        servers.append(Server(directory, args, env))
-        return servers[-1]
+        def start(*args: str, **env: str) -> Server:
+            server = Server(directory, args, env)
+            ends.callback(server.finish)
+            return server
 
-    yield start
-    for server in servers:
-        server.finish()
+        yield start
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ TASKS = "house_tasks:Tasks"
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    if scope["type"] != "http":
-        raise RuntimeError(f"no {scope['type']} here")
+    if scope["type"] == "lifespan":
+        return await live(receive, send)
     if scope["path"] == "/dirty/count":
         return await stream(send)
     try:
@@ -29,6 +29,17 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
     return None
+
+
+async def live(receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    if "gunicorn.dirty.client" in sys.modules:
+        from gunicorn.dirty import get_dirty_client_async
+
+        await (await get_dirty_client_async()).close_async()
+    await send({"type": "lifespan.shutdown.complete"})
 
 
 async def answer(path: str, receive: Any) -> bytes:
