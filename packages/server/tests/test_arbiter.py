@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -483,3 +485,90 @@ def test_a_subclass_can_manage_workers_its_own_way(short_path: Path, serve: Serv
     server.wait_for("Booting worker", count=3)
     eventually(lambda: len(server.children()) == 2, "two workers again")
     assert "ERROR" not in server.output
+
+
+def test_under_systemd_it_takes_its_sockets_and_tells_its_state(
+    short_path: Path, eventually: Eventually, serve: Serve
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(short_path / "notify"))
+        manager.settimeout(20)
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        command = [sys.executable, f"{_support()}/launch.py", "-k", "probe.ProbeWorker", "probe:app"]
+        become = (
+            f"import os, sys; os.dup2({listener.fileno()}, 3)\n"
+            "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))\n"
+            "os.execv(sys.argv[1], sys.argv[1:])"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", become, *command],
+            env={**os.environ, "PYTHONPATH": _support(), "NOTIFY_SOCKET": str(short_path / "notify")},
+            pass_fds=[listener.fileno()],
+            cwd=short_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            listener.close()
+            assert manager.recv(1000).startswith(b"READY=1\n")
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/env/LISTEN_FDS", timeout=20) as answer:
+                assert answer.read() == b""
+            process.send_signal(signal.SIGHUP)
+            assert manager.recv(1000).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+            assert manager.recv(1000) == b"READY=1"
+        finally:
+            process.terminate()
+            output = process.communicate(timeout=20)[1]
+        assert process.returncode == 0
+        assert manager.recv(1000) == b"STOPPING=1"
+        assert f"Listening at: http://127.0.0.1:{port}" in output
+
+
+def test_a_daemon_serves_from_the_background(short_path: Path, eventually: Eventually) -> None:
+    subprocess.run(
+        [
+            sys.executable,
+            f"{_support()}/launch.py",
+            "-D",
+            "-p",
+            "pid",
+            "--log-file",
+            "log",
+            "-b",
+            f"unix:{short_path}/s",
+            "-k",
+            "probe.ProbeWorker",
+            "probe:app",
+        ],
+        env={**os.environ, "PYTHONPATH": _support()},
+        cwd=short_path,
+        check=True,
+        timeout=20,
+    )
+    pid = int(eventually(lambda: _read(short_path / "pid"), "the pid file"))
+    try:
+        assert os.getsid(pid) != os.getsid(0)
+        eventually(lambda: "Booting worker" in _read(short_path / "log"), "the worker")
+        os.kill(pid, signal.SIGWINCH)
+        eventually(lambda: "Worker exiting" in _read(short_path / "log"), "the end of the worker")
+        assert os.path.exists(f"/proc/{pid}")
+        os.kill(pid, signal.SIGTTIN)
+        eventually(lambda: _read(short_path / "log").count("Booting worker") == 2, "a new worker")
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        eventually(lambda: not os.path.exists(f"/proc/{pid}"), "the end of the daemon")
+    assert not (short_path / "pid").exists()
+    assert not (short_path / "s").exists()
+
+
+def test_check_config_serves_nothing(serve: Serve) -> None:
+    server = serve("--check-config")
+    assert server.wait() == 0
+    assert server.output == ""
+
+
+def test_a_flag_of_a_distribution_that_is_not_installed_names_the_extra(serve: Serve) -> None:
+    server = serve("--dirty-app", "module:Class")
+    assert server.wait() == 2
+    assert 'pip install "gunicorn-server[dirty]"' in server.output

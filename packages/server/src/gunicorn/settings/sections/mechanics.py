@@ -74,7 +74,7 @@ SETTINGS: tuple[Declaration, ...] = (
         "validator": "pos_int",
         "type": validators.auto_int,
         "default": 0,
-        "desc": "The mask of permissions for files that the server makes, unix sockets among them. 0022 is octal.",
+        "desc": "The mask of permissions for the unix sockets that the server makes; 0022 is octal.",
     },
     {
         "name": "initgroups",
