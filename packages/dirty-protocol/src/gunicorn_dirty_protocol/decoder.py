@@ -46,6 +46,8 @@ _RANGES = tuple(range(count) for count in range(MIN_RUN))  # to save the small c
 
 _NO_KEY = (b"", bytes((STR,)))  # what a key that is cut short can start with
 _known_keys: dict[bytes, str] = {}  # a key's whole encoding, head included, to the key
+_known_key = _known_keys.get
+_text_of_bytes = bytes.decode
 
 
 # What stays the same while one value is decoded, as a plain tuple because every container unpacks it: the end of what
@@ -57,10 +59,12 @@ def context(data: Buffer, limits: Limits, views_from: int | None) -> Context:
     """The context for decoding from `data`, bytes or memoryview; see :func:`gunicorn_dirty_protocol.tlv.decode`."""
     end = len(data)
     plain = type(data) is bytes
-    text: Callable[[Any], str] = bytes.decode if plain else _text_of_view
+    if plain and views_from is None and end <= limits.max_length >= MAX_KNOWN_KEY:  # nearly always
+        return end, limits.max_items, _text_of_bytes, _known_key, limits, end + 1
+    text: Callable[[Any], str] = _text_of_bytes if plain else _text_of_view
     if end > limits.max_length:  # else none of its str can be too long, and the loops need not look
         text = partial(_checked_text, limits.max_length)
-    known = _known_keys.get if plain and limits.max_length >= MAX_KNOWN_KEY else _never_known
+    known = _known_key if plain and limits.max_length >= MAX_KNOWN_KEY else _never_known
     return end, limits.max_items, text, known, limits, end + 1 if views_from is None else views_from
 
 
