@@ -310,7 +310,7 @@ class WSGISite:
     def terminate(self) -> None:
         """What TERM does to a worker."""
         self.worker.handle_exit(signal.SIGTERM, None)
-        os.write(self.worker._wakeup_write_fd, b"\0")
+        self.worker.wakeup()
 
     def wait(self) -> None:
         """Wait for the end of the worker's run()."""

@@ -77,6 +77,7 @@ class Runner:
         if served == self._max_requests:
             self.log.info("Autorestarting worker after %d requests.", served)
             self._worker.alive = False
+            self._worker.wakeup()
 
     def _report(self, request: Request, environ: dict[str, Any], response: Response, started: float) -> None:
         """The access log's line and the post_request hook; what they raise is logged and harms no client."""

@@ -199,6 +199,14 @@ class Worker:
         os.set_blocking(self.wakeup_fd, False)
         os.set_blocking(self._wakeup_write_fd, False)
 
+    def wakeup(self) -> None:
+        """Make the driver look at ``alive`` now, as a signal does. From any thread; never blocks."""
+        if self._wakeup_write_fd >= 0:
+            try:
+                os.write(self._wakeup_write_fd, b"\0")
+            except BlockingIOError:  # full: it is readable
+                pass
+
     def drain_wakeup(self) -> None:
         """Read what signals have written to the wake-up pipe; never blocks."""
         try:
