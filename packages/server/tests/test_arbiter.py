@@ -157,7 +157,7 @@ def test_workers_end_when_the_master_is_killed(serve: Serve, eventually: Eventua
     assert server.get()
     server.send(signal.SIGKILL)
     server.process.wait()
-    eventually(lambda: not server.group(), "end of the workers", patience=3)
+    eventually(lambda: not server.group(), "end of the workers", patience=10)
 
 
 def test_ttin_and_ttou_scale(serve: Serve) -> None:
@@ -375,7 +375,7 @@ def test_services_are_hosted(serve: Serve, eventually: Eventually, short_path: P
     server.send(signal.SIGTERM)
     assert server.wait() == 0
     state = json.loads((short_path / "state").read_text())
-    assert state["workers"][0]["slot"] == 0
+    assert {worker["slot"] for worker in state["workers"]} <= {0, 1}
     assert state["stats"]["workers_target"] == 1
     steps = [line for line in server.output.splitlines() if "svc:" in line]
     assert "svc: start red" in steps[0]
