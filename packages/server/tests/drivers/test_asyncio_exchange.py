@@ -316,6 +316,35 @@ class TestDisconnect:
 
         run(main())
 
+    @pytest.mark.parametrize("own_bug", [False, True])
+    def test_what_a_framework_makes_of_a_disconnect_is_no_error_either(
+        self, run: Any, serving: Any, own_bug: bool
+    ) -> None:
+        async def main() -> None:
+            class FrameworkError(Exception):
+                pass
+
+            async def app(scope: Any, receive: Any, send: Any) -> None:
+                await receive()
+                await receive()
+                if own_bug:
+                    raise ZeroDivisionError
+                try:
+                    await send(start())
+                except OSError:
+                    raise FrameworkError from None
+
+            async with serving(app) as site:
+                client = await site.connect()
+                client.send(GET)
+                await site.until(lambda: site.server.running, "request")
+                client.reset()
+                await site.until(lambda: not site.server.running, "end of the request")
+                assert len(site.messages(logging.ERROR)) == own_bug
+                assert len(site.messages(logging.DEBUG)) > 0
+
+        run(main())
+
     def test_a_sender_that_waits_is_woken(self, run: Any, serving: Any) -> None:
         async def main() -> None:
             async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -132,7 +132,9 @@ class Exchange(HTTPCycle):
         protocol, uri = self.protocol, self.request.uri
         server, log = protocol.server, protocol.server.log
         gone = protocol.exchange is not self  # or the response was complete
-        if error is not None and not (isinstance(error, ClientDisconnected) and gone):
+        if error is not None and gone and _stems_from_disconnect(error):
+            log.debug("The client of %s left before the end of the response", uri)
+        elif error is not None:
             server.failed()
             log.error("Error handling request %s", uri, exc_info=error)
         elif self.state == FAILED:
@@ -161,3 +163,18 @@ class Exchange(HTTPCycle):
         report = self.protocol.server.on_end
         if report is not None:
             report(self)
+
+
+def _stems_from_disconnect(error: BaseException) -> bool:
+    """Whether *error* is our ClientDisconnected, or what a framework or a task group made of it."""
+    seen: set[BaseException] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        found = todo.pop()
+        if isinstance(found, ClientDisconnected):
+            return True
+        if found is None or found in seen:  # a group may be the context of the exception that it holds
+            continue
+        seen.add(found)
+        todo += [found.__cause__, found.__context__, *getattr(found, "exceptions", ())]
+    return False
