@@ -100,7 +100,7 @@ class Notation:
         if isinstance(value, dict):
             return {"dict": [[key, cls.note(item)] for key, item in value.items()]}
         if isinstance(value, int):
-            return {"int" if -(2**63) <= value < 2**63 else "integer": str(value)}
+            return {"int" if -(2**63) <= value < 2**63 else "integer": str(int(value))}
         if isinstance(value, float):
             return {"float": struct.pack(">d", value).hex()}
         if isinstance(value, bytes):

@@ -78,7 +78,7 @@ def test_a_big_endian_machine_writes_little_endian(monkeypatch, without_numpy):
     assert encode(array.array("b", [1, -2])) == b"\x31\x00\x00\x00\x08\x02\x01\x00\x00\x00\x02\x01\xfe"
 
 
-@pytest.mark.parametrize("value", [array.array("u", "a"), (ctypes.c_longdouble * 2)()])
+@pytest.mark.parametrize("value", [(ctypes.c_wchar * 2)(), (ctypes.c_longdouble * 2)()])
 def test_arrays_of_other_things_are_refused(value):
     with pytest.raises(EncodeError, match="only of bool, int and float") as caught:
         encode(value)
