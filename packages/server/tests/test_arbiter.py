@@ -391,7 +391,10 @@ def _support() -> str:
 
 
 def _read(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
 
 
 SERVICE = """

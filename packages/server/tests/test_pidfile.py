@@ -62,6 +62,17 @@ def test_rename(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_rename_to_anothers_file_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "pid").write_text("1\n")
+    pidfile = Pidfile(str(tmp_path / "pid.2"))
+    pidfile.create(os.getpid())
+    with pytest.raises(RuntimeError, match="process 1 is running already"):
+        pidfile.rename(str(tmp_path / "pid"))
+    assert (tmp_path / "pid").read_text() == "1\n"
+    assert (tmp_path / "pid.2").read_text() == f"{os.getpid()}\n"
+    pidfile.unlink()
+
+
 def test_a_directory_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="nowhere/pid' cannot be written: No such file or directory"):
         Pidfile(str(tmp_path / "nowhere" / "pid")).create(1)

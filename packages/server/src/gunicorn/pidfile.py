@@ -38,15 +38,15 @@ class Pidfile:
         self.pid = pid
 
     def rename(self, path: str) -> None:
-        """Leave the old path and write the same pid to the new one.
+        """Write the same pid to the new path, and then leave the old one: at no time is there none.
 
-        :raises RuntimeError: as ``create``.
+        :raises RuntimeError: as ``create``; then nothing has changed.
         """
         pid = self.pid
-        self.unlink()
-        self.fname = path
         if pid is not None:
-            self.create(pid)
+            Pidfile(path).create(pid)
+            self.unlink()
+        self.fname, self.pid = path, pid
 
     def unlink(self) -> None:
         """Remove the file, if it still is ours."""
