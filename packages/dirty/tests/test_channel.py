@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from gunicorn.dirty.channel import Channel, LineBuffer
 from hypothesis import given
@@ -44,7 +46,7 @@ def test_a_full_channel_blocks_nobody_and_loses_nothing() -> None:
     left.sock.setblocking(False)
     for number in range(3000):
         left.send({"number": number, "text": "x" * 200})
-    seen = []
+    seen: list[dict[str, Any]] = []
     while len(seen) < 3000:
         seen += right.receive() or []
         left.send({})  # what is left goes out with the next

@@ -51,7 +51,12 @@ def test_a_descriptor_that_is_not_read_tells_its_hangup_on_epoll() -> None:
     loop = Loop()
     left, right = socket.socketpair()
     seen: list[int] = []
-    loop.register(right, 0, lambda events: (seen.append(events), loop.stop()) and None)
+
+    def handler(events: int) -> None:
+        seen.append(events)
+        loop.stop()
+
+    loop.register(right, 0, handler)
     left.close()
     loop.run()
     assert seen[0] & HANGUP
@@ -108,7 +113,12 @@ def test_timers_run_in_order_and_can_be_cancelled(loop: Loop) -> None:
 def test_signals_arrive_in_the_loop_and_handlers_are_given_back(loop: Loop) -> None:
     before = signal.getsignal(signal.SIGUSR2)
     seen: list[str] = []
-    loop.on_signals({signal.SIGUSR2: lambda: (seen.append("usr2"), loop.stop()) and None})
+
+    def handler() -> None:
+        seen.append("usr2")
+        loop.stop()
+
+    loop.on_signals({signal.SIGUSR2: handler})
     loop.call_later(0.01, lambda: os.kill(os.getpid(), signal.SIGUSR2))
     loop.run()
     assert seen == ["usr2"]

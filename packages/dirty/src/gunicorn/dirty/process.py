@@ -62,6 +62,7 @@ class WorkerProcess:
     :ivar seen_at: monotonic time of its last sign of life
     :ivar lifeline: writing end of a pipe that only the arbiter has, so that its end is the arbiter's end
     :ivar hung: it has a call that does not end; its worker goes when its other slots are done
+    :ivar vacated: its seat waits for a successor, to be started at its death
     """
 
     def __init__(self, arbiter: DirtyArbiter, seat: Seat, member: Member, age: int) -> None:
@@ -77,6 +78,7 @@ class WorkerProcess:
         self.started_at = self.seen_at = arbiter.loop.now
         self.ready_at: float | None = None
         self.hung = False
+        self.vacated = False
         self.boot_error = ""
         self.kill_timer: Timer | None = None
         self.pid = 0

@@ -100,9 +100,10 @@ class Supervisor:
             if seat.retry is not None:
                 seat.retry.cancel()
             seat.failures, seat.given_up = 0, False
-            if seat.process is None and seat.member is not None:
-                self.arbiter.dispatcher.scheduler.remove(seat.member)
+            waiting = seat.member if seat.process is None else None
             self._fill(seat)
+            if waiting is not None:
+                self.arbiter.dispatcher.scheduler.remove(waiting)
             return
 
     def scale(self, delta: int) -> tuple[list[int], str]:
@@ -225,15 +226,30 @@ class Supervisor:
         if process.state is not ProcessState.STOPPING:
             if reason:
                 self.log.error("Dirty worker %d (pid %d): %s; it is replaced", process.number, process.pid, reason)
-            process.kill()
+            self._condemn(process)
 
     def hung(self, process: WorkerProcess) -> None:
         """It has a call that does not end: it goes when its other calls are done, and its replacement comes now."""
         process.hung = True
         if all(link.ending for link in process.busy):
-            process.kill()
+            self._condemn(process)
         elif process.state is ProcessState.READY:
             self._replace(process)
+
+    def _condemn(self, process: WorkerProcess) -> None:
+        """It is of no more use: it gets no more calls, its seat waits for another, and it is killed."""
+        self._vacate(process)
+        self.arbiter.dispatcher.scheduler.drain(process.member)
+        process.kill()
+
+    def _vacate(self, process: WorkerProcess) -> None:
+        """Calls may wait for the one that will take its seat, if there is to be one."""
+        seat = process.seat
+        if seat.process is process and self.seats.get(seat.number) is seat and not self._stopping:
+            process.vacated = True
+            seat.process = None
+            seat.member = Member(seat.apps)
+            self.arbiter.dispatcher.scheduler.add(seat.member)
 
     def _replace(self, process: WorkerProcess) -> None:
         seat = process.seat
@@ -254,7 +270,7 @@ class Supervisor:
         """Stop a draining process if nothing worth waiting for runs in it any more."""
         busy = process.busy
         if process.hung and all(link.ending for link in busy):
-            process.kill()
+            self._condemn(process)
         elif not busy:
             process.stop(self.arbiter.config.graceful_timeout)
 
@@ -278,20 +294,16 @@ class Supervisor:
         expected = process.state is ProcessState.STOPPING
         process.state = ProcessState.STOPPING
         del self.processes[process.pid]
-        seat = process.seat
-        wanted = seat.process is process and self.seats.get(seat.number) is seat and not self._stopping
-        if wanted:
-            # Before the dead one leaves the schedule, so that no waiting call is left without a home.
-            seat.process = None
-            seat.member = Member(seat.apps)
-            self.arbiter.dispatcher.scheduler.add(seat.member)
+        # Before the dead one leaves the schedule, so that no waiting call is left without a home.
+        self._vacate(process)
         error = f"dirty worker {process.number} (pid {process.pid}) died ({how}) while it ran the call"
         self.arbiter.dispatcher.lose(process, DirtyWorkerError(error, process.pid))
         process.close()
         log: Callable[..., Any] = self.log.info if expected else self.log.error
         log("Dirty worker %d (pid %d) ended with %s", process.number, process.pid, how)
         self.arbiter.hook("dirty_worker_exit", self.arbiter.config.worker_exit, self.arbiter, process)
-        if wanted:
+        seat = process.seat
+        if process.vacated and seat.process is None and self.seats.get(seat.number) is seat and not self._stopping:
             self._refill(process, how)
         self.arbiter.judge()
         if self._stopping:
