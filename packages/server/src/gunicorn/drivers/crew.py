@@ -69,6 +69,7 @@ class Crew:
         ]
         for thread in threads:
             thread.start()
+        self._worker.notify()  # ready to serve
         self._supervise(threads, nudged)
         os.close(nudged)
         os.close(nudge)
