@@ -36,6 +36,7 @@ class HTTPProtocol(asyncio.Protocol):
         "_eof",
         "_head_begun",
         "_lingering",
+        "_stalled",
         "client",
         "conn",
         "exchange",
@@ -63,6 +64,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._head_begun = False  # a part of a request's head has come
         self._deaf = False  # reading is paused
         self._eof = False  # the client sends no more
+        self._stalled = False  # a next request may be there, but the client does not read the last response
         self._lingering = False  # all is said; what still comes is thrown away
 
     @property
@@ -124,6 +126,9 @@ class HTTPProtocol(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.writable = True
+        if self._stalled:
+            self._stalled = False
+            self.server.loop.call_soon(self._read_pipelined, context=self.server.context)
         if self._drained is not None:
             self._drained.set()
 
@@ -215,6 +220,9 @@ class HTTPProtocol(asyncio.Protocol):
             return
         if conn.idle:
             self._close(linger=False)
+        elif self._stalled:
+            self.server.log.debug("%s sends requests and reads no responses; its connection is closed", self.peer)
+            self.transport.abort()
         elif exchange is None:
             self.refuse(RequestTimeout(f"the head of a request took more than {limit:g} seconds"))
         else:
@@ -232,6 +240,9 @@ class HTTPProtocol(asyncio.Protocol):
             self._read_request()
 
     def _read_request(self) -> None:
+        if not self.writable:
+            self._stall()
+            return
         try:
             request = self.conn.next_event()
         except RemoteProtocolError as error:
@@ -248,6 +259,15 @@ class HTTPProtocol(asyncio.Protocol):
             self.since = monotonic()
         if self._deaf:
             self._hear()
+
+    def _stall(self) -> None:
+        """Read no request of a client that does not read its responses: they would pile up."""
+        if not self._stalled:
+            self._stalled = True
+            self.since = monotonic()
+        if self.conn.buffered > UNREAD_LIMIT and not self._deaf:
+            self._deaf = True
+            self.transport.pause_reading()
 
     def _hear(self) -> None:
         if self._deaf and self.conn.buffered <= UNREAD_LIMIT:
