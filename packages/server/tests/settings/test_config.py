@@ -158,6 +158,16 @@ def test_the_logger_class() -> None:
         cfg.logger_class  # noqa: B018
 
 
+def test_a_hook_is_the_users_own_once_it_was_set() -> None:
+    cfg = Config()
+    assert cfg.own_hook("pre_request") is None
+
+    def hook(worker: Any, req: Any) -> None: ...
+
+    cfg.set("pre_request", hook)
+    assert cfg.own_hook("pre_request") is hook
+
+
 def test_addresses_are_parsed() -> None:
     cfg = Config()
     cfg.set("bind", ["127.0.0.1:80", "unix:/tmp/x", "[::1]:81", "fd://3"])

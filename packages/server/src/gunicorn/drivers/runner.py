@@ -41,8 +41,8 @@ class Runner:
         self._worker = worker
         slot: ScoreboardSlot = worker.scoreboard
         self._numbers, self._times, self._label = slot.q, slot.d, slot.text
-        self._pre_request = _own_hook(cfg, "pre_request")
-        self._post_request = _own_hook(cfg, "post_request")
+        self._pre_request = cfg.own_hook("pre_request")
+        self._post_request = cfg.own_hook("post_request")
         self._access = worker.log.access if worker.log.access_log_enabled else None
         self._observed = bool(self._pre_request or self._post_request or self._access)
         self._max_requests = worker.max_requests
@@ -105,13 +105,6 @@ class Runner:
                 response.sent = len(FAILURE_PAGE)
         except LocalProtocolError:
             http.abort()
-
-
-def _own_hook(cfg: Any, name: str) -> Any:
-    """The hook that the user set; None for the default, which does nothing worth a call per request."""
-    setting = cfg.settings[name]
-    hook = setting.get()
-    return None if hook is setting.default else hook
 
 
 class ErrorStream:

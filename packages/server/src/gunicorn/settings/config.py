@@ -9,7 +9,7 @@ import argparse
 import ipaddress
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gunicorn import __version__, util
@@ -171,6 +171,11 @@ class Config:
     def proc_name(self) -> str:
         """What process titles carry in brackets: ``proc_name``, or the application's name."""
         return str(self.settings["proc_name"].get() or self.settings["default_proc_name"].get())
+
+    def own_hook(self, name: str) -> Callable[..., Any] | None:
+        """The hook that the user set; None for the default, which does nothing worth a call per request."""
+        hook: Callable[..., Any] = self.settings[name].get()
+        return None if hook is self.settings[name].default else hook
 
     @property
     def env(self) -> dict[str, str]:

@@ -121,8 +121,8 @@ class ASGIWorker(Worker):
 
     def _options(self, over: asyncio.Event) -> Options:
         cfg = self.cfg
-        pre_request = own_hook(cfg, "pre_request")
-        post_request = own_hook(cfg, "post_request")
+        pre_request = cfg.own_hook("pre_request")
+        post_request = cfg.own_hook("post_request")
         access = self.log.access if self.log.access_log_enabled else None
 
         def limit_reached() -> None:
@@ -185,10 +185,3 @@ def cancel_all(loop: asyncio.AbstractEventLoop, timeout: float) -> None:
         task.cancel()
     if tasks:
         loop.run_until_complete(asyncio.wait(tasks, timeout=timeout))
-
-
-def own_hook(cfg: Any, name: str) -> Callable[..., Any] | None:
-    """The hook that the user has set; None for the default, which does nothing worth a call per request."""
-    setting = cfg.settings[name]
-    hook: Callable[..., Any] = setting.get()
-    return None if hook is setting.default else hook
