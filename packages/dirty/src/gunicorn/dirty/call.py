@@ -57,7 +57,7 @@ class PoolCall(Call):
     :ivar id: the arbiter's own id of it, which the worker sees
     :ivar caller: who gets the answer; None when nobody wants it any more
     :ivar caller_id: the id that the client gave it
-    :ivar held: the parts of the request that came while it waited
+    :ivar held: the parts of the request that came while it waits; None when it does not
     :ivar body_left: bytes of the request that are still to come from the client
     :ivar arrived: monotonic seconds; `started` likewise, None while it waits
     """
@@ -75,7 +75,7 @@ class PoolCall(Call):
         self.caller: Caller | None = caller
         self.caller_id = caller_id
         self.action = action
-        self.held: list[bytes] = []
+        self.held: list[bytes] | None = None
         self.body_left = 0
         self.arrived = arrived
         self.started: float | None = None

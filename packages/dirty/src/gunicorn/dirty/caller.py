@@ -149,7 +149,7 @@ class Caller:
             self.calls[request_id] = call
             ID.pack_into(buffer.data, pos + ID_OFFSET, call.id)
             if link is None:
-                call.held.append(bytes(buffer.view[pos:stop]))
+                call.held = [bytes(buffer.view[pos:stop])]
             else:
                 link.outbox.send(buffer.view[pos:stop])
             if left:
@@ -170,6 +170,7 @@ class Caller:
         if isinstance(link, SlotLink):
             link.outbox.send(part)
         else:
+            assert call.held is not None
             call.held.append(bytes(part))
         if self._body_left:
             self.update_reading()
@@ -193,7 +194,7 @@ class Caller:
             if isinstance(link, SlotLink):
                 blocked = link.outbox.pending > 0
             else:
-                blocked = sum(map(len, call.held)) > _MAX_QUEUED_BODY
+                blocked = sum(map(len, call.held or ())) > _MAX_QUEUED_BODY
         if blocked:
             self._outbox.pause()
         else:

@@ -137,7 +137,7 @@ class Dispatcher:
         if self.scheduler.drop(call):
             if caller is not None:
                 caller.forget_body(call)
-            call.held.clear()
+            call.held = None
         elif isinstance(call.slot, SlotLink):
             self._end(call.slot, call)
 

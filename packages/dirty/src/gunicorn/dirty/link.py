@@ -62,9 +62,9 @@ class SlotLink(Slot):
 
     def start(self, call: PoolCall) -> None:
         """Send what came of the request while it waited."""
-        held, call.held = call.held, []
-        for part in held:
+        for part in call.held or ():
             self.outbox.send(part)
+        call.held = None
         if call.body_left and call.caller is not None:
             call.caller.update_reading()
 

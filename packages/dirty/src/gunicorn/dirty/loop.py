@@ -159,6 +159,7 @@ class Loop:
     def run(self) -> None:
         """Dispatch until :meth:`stop`."""
         self._running = True
+        self.now = time.monotonic()
         handlers, poll = self._handlers, self._poller.poll
         while self._running:
             ready = poll(self._timeout())
@@ -179,7 +180,7 @@ class Loop:
             heapq.heappop(timers)
         if not timers:
             return None
-        return max(0.0, timers[0][0] - time.monotonic())
+        return max(0.0, timers[0][0] - self.now)
 
     def _run_timers(self) -> None:
         while self._timers and self._timers[0][0] <= self.now:

@@ -10,7 +10,6 @@ member can run. So while a call of an app waits, no ready member of that app has
 from __future__ import annotations
 
 import enum
-import heapq
 from collections import deque
 from collections.abc import Iterable
 
@@ -97,10 +96,6 @@ class _Queue:
             calls.popleft()
         return None
 
-    def tidy(self) -> None:
-        if len(self.calls) > 2 * self.length + 64:
-            self.calls = deque(call for call in self.calls if call.queued)
-
 
 class Scheduler:
     """The schedule of a pool.
@@ -112,7 +107,6 @@ class Scheduler:
         self.queue_size = queue_size
         self.waiting = 0
         self._queues: dict[str, _Queue] = {}
-        self._deadlines: list[tuple[float, int, Call]] = []
         self._order = 0
 
     # Apps and members
@@ -193,7 +187,11 @@ class Scheduler:
         if queue is None:
             raise UnknownApp(call.app)
         best: Member | None = None
+        hopeless = True
         for member in queue.members:
+            if member.state is MemberState.DRAINING:
+                continue
+            hopeless = False
             if member.idle and member.state is MemberState.READY and (best is None or member.busy < best.busy):
                 best = member
         if best is not None:
@@ -202,7 +200,7 @@ class Scheduler:
             slot.call = call
             call.slot = slot
             return slot
-        if all(member.state is MemberState.DRAINING for member in queue.members):
+        if hopeless:
             raise NoWorkers(call.app)
         if self.queue_size and queue.length >= self.queue_size:
             raise QueueFull(call.app)
@@ -212,8 +210,6 @@ class Scheduler:
         queue.calls.append(call)
         queue.length += 1
         self.waiting += 1
-        if call.deadline is not None:
-            heapq.heappush(self._deadlines, (call.deadline, call.order, call))
         return None
 
     def release(self, slot: Slot) -> Call | None:
@@ -240,20 +236,16 @@ class Scheduler:
         return True
 
     def expire(self, now: float) -> list[Call]:
-        """Take out and return the waiting calls whose deadline is reached."""
-        expired = []
-        while self._deadlines and (self._deadlines[0][0] <= now or not self._deadlines[0][2].queued):
-            call = heapq.heappop(self._deadlines)[2]
-            if call.queued:
-                self._unqueue(call, self._queues[call.app])
-                expired.append(call)
+        """Take out and return the waiting calls whose deadline is reached. It looks at all that wait."""
+        expired = [
+            call
+            for queue in self._queues.values()
+            for call in queue.calls
+            if call.queued and call.deadline is not None and call.deadline <= now
+        ]
+        for call in expired:
+            self._unqueue(call, self._queues[call.app])
         return expired
-
-    def next_deadline(self) -> float | None:
-        """When :meth:`expire` has something to return, at the earliest; None when nothing waits for a deadline."""
-        while self._deadlines and not self._deadlines[0][2].queued:
-            heapq.heappop(self._deadlines)
-        return self._deadlines[0][0] if self._deadlines else None
 
     # Inside
 
@@ -281,10 +273,8 @@ class Scheduler:
         call.queued = False
         queue.length -= 1
         self.waiting -= 1
-        queue.tidy()
-        if len(self._deadlines) > 2 * self.waiting + 64:
-            self._deadlines = [entry for entry in self._deadlines if entry[2].queued]
-            heapq.heapify(self._deadlines)
+        if len(queue.calls) > 2 * queue.length + 64:
+            queue.calls = deque(call for call in queue.calls if call.queued)
 
     def _empty(self, queue: _Queue) -> list[Call]:
         calls = [call for call in queue.calls if call.queued]

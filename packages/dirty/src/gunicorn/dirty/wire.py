@@ -16,6 +16,7 @@ from gunicorn_dirty_protocol import (
     MessageError,
     MessageType,
     decode,
+    decode_from,
     encode,
     read_routing,
 )
@@ -61,7 +62,9 @@ _NO_KWARGS = _KWARGS + encode({})
 _SMALL = 65536  # bytes; payloads up to here are copied once more rather than handled in parts
 _MAX_ROUTES = 1024
 
+# What stands before the value of args, by app and action, and (without the key "args" itself) the other way round.
 _fronts: dict[tuple[str, str], bytes] = {}
+_names: dict[bytes, tuple[str, str]] = {}
 
 
 def request_frame(request_id: int, app_path: str, action: str, args: Any, kwargs: Any) -> bytes:
@@ -77,10 +80,12 @@ def request_frame(request_id: int, app_path: str, action: str, args: Any, kwargs
 
 def _remember_front(app_path: str, action: str) -> bytes:
     """All of a REQUEST's payload before the value of args."""
-    front = _DICT_OF_FOUR + _front_of(app_path, action) + _ARGS
+    known = _DICT_OF_FOUR + _front_of(app_path, action)
     if len(_fronts) >= _MAX_ROUTES:
+        _names.clear()
         _fronts.clear()
-    _fronts[app_path, action] = front
+    front = _fronts[app_path, action] = known + _ARGS
+    _names[known] = (app_path, action)
     return front
 
 
@@ -114,7 +119,16 @@ def _refuse(size: int) -> None:
 
 def read_request(payload: bytes | memoryview) -> tuple[str, str, list[Any], dict[str, Any]]:
     """App path, action, args and kwargs of a REQUEST's payload. Raises DecodeError or MessageError."""
-    fields = _decode(payload)
+    if len(payload) <= _SMALL:
+        # Indexing bytes is faster than indexing a view of them, which counts here; large payloads are not copied.
+        payload = bytes(payload)
+        start = payload.find(_ARGS)
+        route = _names.get(payload[:start])
+        if route is not None:
+            value, end = decode_from(payload, start + len(_ARGS))
+            if type(value) is list and payload[end:] == _NO_KWARGS:
+                return route[0], route[1], value, {}
+    fields = decode(payload)
     try:
         app_path, action = fields["app_path"], fields["action"]
         args, kwargs = fields.get("args", []), fields.get("kwargs", {})
@@ -122,6 +136,8 @@ def read_request(payload: bytes | memoryview) -> tuple[str, str, list[Any], dict
         raise MessageError(ErrorKind.BAD_PAYLOAD, "REQUEST needs the fields 'app_path' and 'action'") from None
     if type(app_path) is not str or type(action) is not str or type(args) is not list or type(kwargs) is not dict:
         raise MessageError(ErrorKind.BAD_PAYLOAD, "a field of REQUEST has the wrong type")
+    if (app_path, action) not in _fronts:
+        _remember_front(app_path, action)
     return app_path, action, args, kwargs
 
 
@@ -136,18 +152,15 @@ def read_chunk(payload: bytes | memoryview) -> Any:
 
 
 def _field(payload: bytes | memoryview, front: bytes, name: str) -> Any:
+    if len(payload) <= _SMALL:
+        payload = bytes(payload)
     # A dict with this one key is what everybody sends: what follows the front is the value.
     if payload[: len(front)] == front:
-        return _decode(payload[len(front) :])
+        return decode(payload[len(front) :])
     try:
-        return _decode(payload)[name]
+        return decode(payload)[name]
     except (KeyError, TypeError):
         raise MessageError(ErrorKind.BAD_PAYLOAD, f"the answer lacks the field {name!r}") from None
-
-
-def _decode(payload: bytes | memoryview) -> Any:
-    # Indexing bytes is faster than indexing a view of them, which counts for small payloads; large ones are not copied.
-    return decode(bytes(payload) if len(payload) <= _SMALL else payload)
 
 
 class Routes:
