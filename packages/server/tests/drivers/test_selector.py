@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from gunicorn.drivers import selector
+from gunicorn.drivers.runner import Runner
 from gunicorn.drivers.spool import MOST_IN_MEMORY
 
 Serve = Callable[..., Any]
@@ -126,6 +127,34 @@ def test_unix_sockets(serve: Serve, short_path: Path) -> None:
         while part := peer.recv(65536):
             answer += part
     assert answer.endswith(b"('', 'localhost', 'https')")
+
+
+def test_a_channel_that_is_released_while_it_is_disarmed_is_heard_of_again(serve_wsgi: Serve) -> None:
+    """Another thread releases it at the worst moment: the request that has come meanwhile must not wait for ever."""
+    worker = serve_wsgi(hello).worker
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as peer:
+        worker = type(worker)(1, os.getppid(), [listener], None, 15, worker.cfg, worker.log)
+        driver = selector.SelectorDriver(worker, Runner(worker, True))
+        peer.connect(listener.getsockname())
+        channel = driver.next_channel()
+        assert channel is not None
+        peer.sendall(GET)
+        watch = driver.watch
+
+        def release_first(each: selector.Channel, mask: int) -> None:
+            if mask == 0:
+                driver.release(each)
+            watch(each, mask)
+
+        driver.watch = release_first  # type: ignore[method-assign]
+        found: list[Any] = []
+        poller = threading.Thread(target=lambda: found.append(driver.next_channel()))
+        poller.start()
+        poller.join(5)
+        driver.stopped = True
+        poller.join(5)
+        driver.close()
+    assert found == [channel]
 
 
 # ---------------------------------------------------------------- bodies

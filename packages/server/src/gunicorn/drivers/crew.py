@@ -30,6 +30,7 @@ SLOW_MOST: Final = 64  # the score's upper end: after this many quick requests i
 EAGER: Final = 32  # the score from which on requests are handed over before they run
 QUIET: Final = 200  # ticks without a request after which the first follower sleeps until it is called
 SUPERVISE: Final = 1.0  # seconds between the main thread's looks at the crew
+FAREWELL: Final = 1.0  # seconds that threads without a request have to end with the driver
 
 
 class Member:
@@ -71,6 +72,7 @@ class Crew:
             thread.start()
         self._worker.notify()  # ready to serve
         self._supervise(threads, nudged)
+        self._dismiss(threads, nudged)
         os.close(nudged)
         os.close(nudge)
 
@@ -163,7 +165,16 @@ class Crew:
                 os.write(nudged, b"\0")
                 if self._only_overdue_left():
                     return
+
+    def _dismiss(self, threads: list[threading.Thread], nudged: int) -> None:
+        """Let go of the threads, but for those that are still held up by a request: nobody polls any more."""
+        self._driver.stopped = True
+        os.write(nudged, b"\0")
         self._call()
+        deadline = monotonic() + FAREWELL
+        for thread, member in zip(threads, self._members, strict=True):
+            if not member.overdue or not member.since:
+                thread.join(max(0.0, deadline - monotonic()))
 
     def _check_overdue(self, now: float) -> None:
         """A request over ``timeout`` cannot be ended without its thread: log where it is, and replace the worker."""

@@ -404,9 +404,9 @@ class SelectorDriver:
 
     def _disarm(self, channel: Channel) -> None:
         """Stop hearing of a channel that another thread works on (it was sent more, or was closed by its peer)."""
-        channel.disarmed = True
         self.watch(channel, 0)
-        if not channel.busy:  # released meanwhile, perhaps before it could see the mark
+        channel.disarmed = True  # not before: release() must not arm it again ahead of us
+        if not channel.busy:  # released meanwhile, before it could see the mark
             self.release(channel)
 
     def _on_other(self, fd: int) -> None:
