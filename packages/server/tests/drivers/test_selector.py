@@ -129,7 +129,9 @@ def test_unix_sockets(serve: Serve, short_path: Path) -> None:
     assert answer.endswith(b"('', 'localhost', 'https')")
 
 
-def test_a_channel_that_is_released_while_it_is_disarmed_is_heard_of_again(serve_wsgi: Serve) -> None:
+def test_a_channel_that_is_released_while_it_is_disarmed_is_heard_of_again(
+    serve_wsgi: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another thread releases it at the worst moment: the request that has come meanwhile must not wait for ever."""
     worker = serve_wsgi(hello).worker
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as peer:
@@ -146,7 +148,7 @@ def test_a_channel_that_is_released_while_it_is_disarmed_is_heard_of_again(serve
                 driver.release(each)
             watch(each, mask)
 
-        driver.watch = release_first  # type: ignore[method-assign]
+        monkeypatch.setattr(driver, "watch", release_first)
         found: list[Any] = []
         poller = threading.Thread(target=lambda: found.append(driver.next_channel()))
         poller.start()
