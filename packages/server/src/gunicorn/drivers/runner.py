@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from datetime import timedelta
 from time import monotonic
@@ -37,7 +36,7 @@ class Runner:
         self.environ = server_environ(
             errors=ErrorStream(worker.log), multithread=multithread, multiprocess=cfg.workers > 1
         )
-        self.count = itertools.count(1)  # next() is atomic, so threads need no lock
+        self._counting = threading.Lock() if multithread else None
         self._worker = worker
         slot: ScoreboardSlot = worker.scoreboard
         self._numbers, self._times, self._label = slot.q, slot.d, slot.text
@@ -73,7 +72,11 @@ class Runner:
         if self._observed:
             self._report(request, environ, response, started)
         self._times[BUSY_SINCE] = 0.0
-        self._numbers[REQUESTS] = served = next(self.count)
+        if self._counting is None:
+            self._numbers[REQUESTS] = served = self._numbers[REQUESTS] + 1
+        else:
+            with self._counting:
+                self._numbers[REQUESTS] = served = self._numbers[REQUESTS] + 1
         if served == self._max_requests:
             self.log.info("Autorestarting worker after %d requests.", served)
             self._worker.alive = False
