@@ -24,8 +24,8 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "A setting is taken from, in rising order: its default, the configuration file (`gunicorn.conf.py`, or `-c`), the",
-        "environment variable `GUNICORN_CMD_ARGS`, the command line.",
+        "A setting is taken from, in rising order: its default, the configuration file (`gunicorn.conf.py`, or `-c`),",
+        "the environment variable `GUNICORN_CMD_ARGS`, the command line.",
         "",
     ]
     sections: dict[str, list[str]] = {}

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 from gunicorn.drivers.asyncio_server import Options, Server
 from gunicorn.http.policy import Policy
 
@@ -153,7 +152,10 @@ def serving() -> Any:
 @pytest.fixture(params=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
     """Runs a coroutine on a loop of each kind; errors that nobody awaited, and tasks left over, fail the test."""
-    loop = uvloop.new_event_loop() if request.param == "uvloop" else asyncio.new_event_loop()
+    if request.param == "uvloop":
+        loop = pytest.importorskip("uvloop", reason="uvloop is not installed").new_event_loop()
+    else:
+        loop = asyncio.new_event_loop()
     lost: list[Any] = []
     loop.set_exception_handler(lambda _, context: lost.append(context))
     asyncio.set_event_loop(loop)

@@ -21,6 +21,9 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 
+needs_uvloop = pytest.mark.skipif(find_spec("uvloop") is None, reason="uvloop is not installed")
+
+
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -115,12 +118,19 @@ def test_serves_from_a_worker_with_its_lifespan(asgi: Serve, short_path: Path) -
     assert "WARNING" not in server.output
 
 
-@pytest.mark.parametrize(("kind", "module"), [("asyncio", "asyncio"), ("uvloop", "uvloop"), ("auto", "uvloop")])
+@pytest.mark.parametrize(
+    ("kind", "module"),
+    [
+        ("asyncio", "asyncio"),
+        pytest.param("uvloop", "uvloop", marks=needs_uvloop),
+        pytest.param("auto", "uvloop", marks=needs_uvloop),
+    ],
+)
 def test_asgi_loop(asgi: Serve, kind: str, module: str) -> None:
     assert asgi("--asgi-loop", kind).get("/loop") == module
 
 
-@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("kind", ["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
 def test_term_lets_requests_finish(asgi: Serve, get: Any, eventually: Eventually, short_path: Path, kind: str) -> None:
     server = asgi("--asgi-loop", kind)
     client = get(server, "/slow")
@@ -148,7 +158,7 @@ def test_the_graceful_timeout_cancels_what_does_not_end(
     assert "1 requests did not end within the graceful timeout" in server.output
 
 
-@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("kind", ["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGQUIT])
 def test_int_and_quit_end_a_worker_at_once_and_its_tasks_clean_up(
     asgi: Serve, get: Any, eventually: Eventually, short_path: Path, signum: signal.Signals, kind: str

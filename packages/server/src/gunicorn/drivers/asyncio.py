@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 UNREAD_LIMIT: Final = 65536  # bytes received and not read by the application, past which the client has to wait
 LINGER: Final = 2.0  # seconds for a client to take an answer that it got before it had sent everything
+ARRIVAL: Final = 1.0  # seconds for the first byte of a new connection, when the worker ends
 
 
 class HTTPProtocol(asyncio.Protocol):
@@ -215,7 +216,7 @@ class HTTPProtocol(asyncio.Protocol):
             return
         if exchange is not None and not (exchange.receiving and exchange.wants_body):
             return
-        limit = conn.deadline()
+        limit = ARRIVAL if self.server.draining and conn.idle else conn.deadline()
         if limit is None or now - self.since <= limit:
             return
         if conn.idle:
@@ -229,8 +230,11 @@ class HTTPProtocol(asyncio.Protocol):
             self.refuse(RequestTimeout(f"no byte of a request's body came for {limit:g} seconds"))
 
     def close_if_idle(self) -> None:
-        """Close, unless a request is being received or answered."""
-        if self.exchange is None and self.conn.idle and not self._lingering:
+        """Close, unless a request is being received or answered, or the first one is on the way.
+
+        A new client could not know that its request is lost. check_deadline() ends one that sends none.
+        """
+        if self.exchange is None and self.conn.idle and not self._lingering and (self._eof or self.conn.served):
             self._close(linger=False)
 
     # ---------------------------------------------------------------- own

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import select
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -32,7 +33,6 @@ from gunicorn.supervision.scoreboard import CONNECTIONS
 from gunicorn.wsgi.environ import connection_environ
 
 RECEIVE_SIZE: Final = 65536  # bytes of one recv
-OUTBOX_LIMIT: Final = 262144  # bytes that a response may run ahead of its reader before the application waits
 WRITE_TIMEOUT: Final = 30.0  # seconds that an application waits for a reader that takes nothing
 LINGER_TIMEOUT: Final = 2.0  # seconds for the peer of a refused request to read the answer
 ARRIVAL_TIMEOUT: Final = 1.0  # seconds for the first byte of a new connection, when the worker ends
@@ -152,9 +152,6 @@ class Channel:
         """Write what waits, keep in the outbox what the peer does not take now, and close when that is due."""
         http = self.http
         data = http.data_to_send()
-        if self.outbox:  # what the application streamed goes before its end
-            data = self.outbox + data
-            self.outbox = b""
         if data:
             try:
                 sent = self.sock.send(data)
@@ -171,14 +168,14 @@ class Channel:
             self._finish()
 
     def transmit(self, data: bytes) -> None:
-        """Write *data* for an application that streams; waits while the outbox is over its limit.
+        """Write *data* for an application that streams, and wait until the kernel has all of it.
 
+        Only then the application goes on: PEP 3333 forbids to hold back what it yielded while it computes the next.
         Raises :class:`PeerGoneError` when the peer is gone, or takes nothing for WRITE_TIMEOUT seconds.
         """
         if self.closed:
             raise PeerGoneError("the client has gone away")
-        view = memoryview(self.outbox + data if self.outbox else data)
-        self.outbox = b""
+        view = memoryview(data)
         deadline = 0.0
         try:
             while view:
@@ -186,9 +183,6 @@ class Channel:
                     view = view[self.sock.send(view) :]
                     deadline = 0.0
                 except (BlockingIOError, InterruptedError):
-                    if len(view) <= OUTBOX_LIMIT:
-                        self.outbox = bytes(view)
-                        return
                     now = monotonic()
                     deadline = deadline or now + WRITE_TIMEOUT
                     if now > deadline:
@@ -260,7 +254,7 @@ class Channel:
         try:
             data = self.sock.recv(RECEIVE_SIZE)
         except (BlockingIOError, InterruptedError):
-            if self._environ is not None:
+            if http.served:
                 self.close()
             return
         except OSError:
@@ -316,7 +310,7 @@ class SelectorDriver:
         self._drain_until = 0.0
         self._next_tick = 0.0
         self._poller = make_poller()
-        self._most_channels: int = cfg.worker_connections
+        self._most_channels: int = cfg.worker_connections or sys.maxsize
         self._paused = threading.Event()  # set while no connection is accepted; see _pause
         self._pausing = threading.Lock()
         self._listeners: dict[int, socket.socket] = {}

@@ -134,7 +134,7 @@ class ASGIWorker(Worker):
             policy=Policy.from_config(cfg),
             server_software=SERVER_SOFTWARE,
             root_path=cfg.root_path,
-            most_connections=cfg.worker_connections,
+            most_connections=cfg.worker_connections or sys.maxsize,
             disconnect_grace=cfg.asgi_disconnect_grace_period,
             max_requests=self.max_requests if self.max_requests < sys.maxsize else 0,
             slot=self.scoreboard,
