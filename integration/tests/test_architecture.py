@@ -176,7 +176,8 @@ def test_each_source_file_has_its_test_file(package: str) -> None:
         if has_code(path) and not mirror.exists():
             missing.add(f"{package}/{name}")
     excepted = {name for name in UNMIRRORED if name.startswith(f"{package}/")}
-    assert sorted(missing - excepted) == [], "files without a test file at the mirrored path"
+    untested = sorted(missing - excepted)
+    assert not untested, f"no test file at the mirrored path of {', '.join(untested)}"
     assert sorted(excepted - missing) == [], "exceptions that are none any more"
 
 

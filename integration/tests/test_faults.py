@@ -98,13 +98,12 @@ def test_kill_9_of_the_master_leaves_no_process(
     server = serve("--workers", "2", *POOL, *worker)
     server.ready("/dirty/add")
     eventually(lambda: len(server.tree()) == 6, "master, 2 HTTP workers, the pool's arbiter, 2 dirty workers")
-    paths = ("/dirty/wait", "/slow") if busy else ()
-    threads = [threading.Thread(target=server.try_to_ask, args=(path,)) for path in paths]
-    for thread in threads:
-        thread.start()
+    threads = []
     try:
-        for name in ("wait.started", "slow.started") if busy else ():
-            eventually((directory / name).exists, "the requests run")
+        for path, name in (("/dirty/wait", "wait.started"), ("/slow", "slow.started")) if busy else ():
+            threads.append(threading.Thread(target=server.try_to_ask, args=(path,)))
+            threads[-1].start()
+            eventually((directory / name).exists, f"the request {path} runs")
         server.send(signal.SIGKILL)
         server.wait()
         server.wait_until_gone(10)
