@@ -6,12 +6,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gunicorn.workers import gasgi
 
+needs_uvloop = pytest.mark.skipif(find_spec("uvloop") is None, reason="uvloop is not installed")
 Serve = Callable[..., Any]
 Eventually = Callable[..., Any]
 
@@ -20,9 +22,6 @@ import asyncio, os, time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-
-needs_uvloop = pytest.mark.skipif(find_spec("uvloop") is None, reason="uvloop is not installed")
-
 
 
 async def app(scope, receive, send):
