@@ -507,6 +507,7 @@ class TestStarlette:
 
     @pytest.fixture
     def app(self) -> Any:
+        pytest.importorskip("starlette", reason="starlette is not installed")
         from starlette.applications import Starlette
         from starlette.background import BackgroundTask
         from starlette.middleware import Middleware

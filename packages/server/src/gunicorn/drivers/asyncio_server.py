@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final
 
+from gunicorn import SERVER
 from gunicorn.asgi.cycle import COMPLETE
 from gunicorn.asgi.scope import Address, own_address, peer_address
 from gunicorn.drivers.asyncio import HTTPProtocol
@@ -48,7 +49,6 @@ class Options:
     """What a server is told by its worker. Times are seconds."""
 
     policy: Policy
-    server_software: str = "gunicorn"
     root_path: str = ""
     most_connections: int = 1000
     disconnect_grace: float = 3.0
@@ -84,7 +84,7 @@ class Server:
         self.root_path = options.root_path
         self.secure = options.ssl is not None
         self.reader = HeadReader(options.policy)
-        self.preamble = Preamble(options.server_software, time.time())
+        self.preamble = Preamble(SERVER, time.time())
         self.context = contextvars.copy_context()  # for what is not called on behalf of a request
         self.connections: set[HTTPProtocol] = set()
         self.running: set[Exchange] = set()

@@ -24,6 +24,7 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from gevent.socket import MSG_PEEK, SHUT_WR, socket
 
+from gunicorn import SERVER
 from gunicorn.drivers.body_stream import body_stream
 from gunicorn.drivers.runner import PeerGoneError, Runner
 from gunicorn.drivers.selector import ARRIVAL_TIMEOUT, LINGER_TIMEOUT, RECEIVE_SIZE, TICK, WRITE_TIMEOUT, host_of
@@ -291,7 +292,7 @@ class GreenletDriver:
         self.runner = runner
         self.policy = Policy.from_config(cfg)
         self.reader = HeadReader(self.policy)
-        self.preamble = Preamble("gunicorn", time.time())
+        self.preamble = Preamble(SERVER, time.time())
         self.hub = gevent.get_hub()
         self.draining = False
         self._worker = worker

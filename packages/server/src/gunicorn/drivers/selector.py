@@ -20,6 +20,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, BinaryIO, Final
 
+from gunicorn import SERVER
 from gunicorn.drivers.poller import EXCLUSIVE, READ, WRITE, make_poller
 from gunicorn.drivers.runner import PeerGoneError, Runner
 from gunicorn.drivers.spool import Spool
@@ -300,7 +301,7 @@ class SelectorDriver:
         self.runner = runner
         self.policy = Policy.from_config(cfg)
         self.reader = HeadReader(self.policy)
-        self.preamble = Preamble("gunicorn", time.time())
+        self.preamble = Preamble(SERVER, time.time())
         self.upload_dir: str | None = None
         self.now = monotonic()
         self.ready: deque[Channel] = deque()
@@ -314,6 +315,8 @@ class SelectorDriver:
         self._paused = threading.Event()  # set while no connection is accepted; see _pause
         self._pausing = threading.Lock()
         self._listeners: dict[int, socket.socket] = {}
+        # Listeners with a connection to accept: after the work at hand, for meanwhile an idle worker may take it.
+        self._knocking: list[socket.socket] = []
         for listener in worker.sockets:
             listener.setblocking(False)
             self._listeners[listener.fileno()] = listener
@@ -332,6 +335,9 @@ class SelectorDriver:
         """
         ready = self.ready
         while not ready:
+            if self._knocking:
+                self._accept(self._knocking.pop())
+                continue
             self._housekeep()
             if self.stopped:
                 return None
@@ -406,7 +412,7 @@ class SelectorDriver:
     def _on_other(self, fd: int) -> None:
         listener = self._listeners.get(fd)
         if listener is not None:
-            self._accept(listener)
+            self._knocking.append(listener)
         elif fd in self._wakeups:
             self._wakeups[fd]()
             self._next_tick = 0.0
@@ -472,6 +478,7 @@ class SelectorDriver:
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
+        self._knocking.clear()
         for channel in list(self.channels.values()):
             channel.begin_drain()
 

@@ -14,7 +14,6 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
-from gunicorn import SERVER_SOFTWARE
 from gunicorn.asgi.access import ResponseRecord, environ_of
 from gunicorn.drivers.asyncio_exchange import Exchange
 from gunicorn.drivers.asyncio_lifespan import LifespanRunner
@@ -132,7 +131,6 @@ class ASGIWorker(Worker):
 
         return Options(
             policy=Policy.from_config(cfg),
-            server_software=SERVER_SOFTWARE,
             root_path=cfg.root_path,
             most_connections=cfg.worker_connections or sys.maxsize,
             disconnect_grace=cfg.asgi_disconnect_grace_period,
