@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import atheris
 
@@ -73,7 +74,7 @@ def frames(choice: int, data: bytes) -> None:
             pass
 
 
-def outcome(decoder, pieces):
+def outcome(decoder: Any, pieces: list[bytes]) -> Any:
     """What came out, and the error that ended it."""
     found = []
     try:
@@ -85,7 +86,7 @@ def outcome(decoder, pieces):
     return found, None
 
 
-def lent(decoder, pieces):
+def lent(decoder: Any, pieces: list[bytes]) -> Any:
     """The same, through the decoder's own buffer."""
     found = []
     try:

@@ -8,6 +8,7 @@ from array import array
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -31,7 +32,7 @@ FORMATS = {
 }
 
 
-def load(name):
+def load(name: str) -> Any:
     """The vectors of a file, as pytest parameters."""
     return [pytest.param(vector, id=vector["name"]) for vector in json.loads((VECTORS / name).read_text())["vectors"]]
 
@@ -40,11 +41,11 @@ class Notation:
     """The vectors' notation to Python's values, and back."""
 
     @staticmethod
-    def limits(vector):
+    def limits(vector: dict[str, Any]) -> Limits:
         return Limits(**vector.get("limits", {}))
 
     @classmethod
-    def value(cls, noted):
+    def value(cls, noted: Any) -> Any:
         if isinstance(noted, list):
             return list(map(cls.value, noted))
         if not isinstance(noted, dict):
@@ -57,41 +58,42 @@ class Notation:
     _decimal = Decimal
 
     @staticmethod
-    def _float(content):
+    def _float(content: str) -> Any:
         return struct.unpack(">d", bytes.fromhex(content))[0]
 
     @classmethod
-    def _dict(cls, content):
+    def _dict(cls, content: Any) -> dict[str, Any]:
         return {key: cls.value(value) for key, value in content}
 
     @staticmethod
-    def _uuid(content):
+    def _uuid(content: str) -> UUID:
         return UUID(content)
 
     @staticmethod
-    def _datetime(content):
+    def _datetime(content: Any) -> datetime:
         wall = EPOCH + timedelta(microseconds=int(content["microseconds"]))
         offset = content["offset"]
         return wall if offset is None else wall.replace(tzinfo=timezone(timedelta(seconds=offset)))
 
     @classmethod
-    def _set(cls, content):
+    def _set(cls, content: Any) -> set[Any]:
         return set(cls._frozenset(content))
 
     @classmethod
-    def _frozenset(cls, content):
+    def _frozenset(cls, content: Any) -> frozenset[Any]:
         return frozenset(tuple(v) if isinstance(v, list) else v for v in map(cls.value, content))
 
     @staticmethod
-    def _array(content):
-        data, letter, shape = bytes.fromhex(content["data"]), FORMATS[content["type"]], content["shape"]
+    def _array(content: Any) -> Any:
+        data, shape = bytes.fromhex(content["data"]), content["shape"]
+        letter: Any = FORMATS[content["type"]]  # no Literal, as cast() has it
         if letter == "e" or 0 in shape:
             numpy = pytest.importorskip("numpy", reason="only numpy has half floats and empty shapes")
             return numpy.frombuffer(data, content["type"]).reshape(shape)
         return array(letter, data) if letter == "B" else memoryview(data).cast(letter, shape)
 
     @classmethod
-    def note(cls, value):
+    def note(cls, value: Any) -> Any:
         """A value in the notation; sets in the order of their notation's text."""
         if value is None or isinstance(value, (bool, str)):
             return value
@@ -110,7 +112,7 @@ class Notation:
         return cls._note_extension(value)
 
     @staticmethod
-    def _note_extension(value):
+    def _note_extension(value: Any) -> Any:
         if isinstance(value, Decimal):
             return {"decimal": str(value)}
         if isinstance(value, UUID):
@@ -121,12 +123,13 @@ class Notation:
             seconds = None if offset is None else offset // timedelta(seconds=1)
             return {"datetime": {"microseconds": str(microseconds), "offset": seconds}}
         view = memoryview(value)
+        assert view.shape is not None
         letter = {"l": "q", "L": "Q"}.get(view.format, view.format)
         name = next(name for name, format in FORMATS.items() if format == letter)
         return {"array": {"type": name, "shape": list(view.shape), "data": view.tobytes().hex()}}
 
     @classmethod
-    def sorted(cls, noted):
+    def sorted(cls, noted: Any) -> Any:
         """The same, with sets in the order that :meth:`note` writes."""
         if isinstance(noted, list):
             return list(map(cls.sorted, noted))
@@ -140,11 +143,11 @@ class Notation:
 
 
 @pytest.fixture(scope="session")
-def notation():
+def notation() -> type[Notation]:
     return Notation
 
 
-def pytest_generate_tests(metafunc):
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes ``<name>_vector`` runs once for each vector of ``<name>.json``."""
     for name in metafunc.fixturenames:
         if name.endswith("_vector"):

@@ -18,18 +18,18 @@ NAMES = """
 IMPURE = {"asyncio", "concurrent", "multiprocessing", "select", "selectors", "signal", "socket", "threading", "time"}
 
 
-def test_the_public_names_are_these():
+def test_the_public_names_are_these() -> None:
     assert sorted(gunicorn_dirty_protocol.__all__) == sorted(NAMES.split())
     for name in NAMES.split():
         assert hasattr(gunicorn_dirty_protocol, name)
 
 
-def test_the_readme_has_a_row_for_every_public_name():
+def test_the_readme_has_a_row_for_every_public_name() -> None:
     text = README.read_text()
     assert [name for name in NAMES.split() if f"`{name}" not in text] == []
 
 
-def test_the_package_imports_nothing_that_does_io_or_starts_threads():
+def test_the_package_imports_nothing_that_does_io_or_starts_threads() -> None:
     own = Path(gunicorn_dirty_protocol.__file__).parent
     for source in own.glob("*.py"):
         for line in source.read_text().splitlines():
@@ -38,7 +38,7 @@ def test_the_package_imports_nothing_that_does_io_or_starts_threads():
                 assert words[1].split(".")[0] not in IMPURE, (source.name, line)
 
 
-def test_importing_the_package_loads_no_more_than_it_needs():
+def test_importing_the_package_loads_no_more_than_it_needs() -> None:
     script = (
         "import sys; import gunicorn_dirty_protocol; "
         "sys.exit(any(m in sys.modules for m in ('asyncio', 'decimal', 'uuid', 'numpy', 'socket', 'threading')))"
@@ -46,5 +46,5 @@ def test_importing_the_package_loads_no_more_than_it_needs():
     assert subprocess.run([sys.executable, "-S", "-c", script], check=False, env=environment()).returncode == 0
 
 
-def environment():
+def environment() -> dict[str, str]:
     return {"PYTHONPATH": str(Path(gunicorn_dirty_protocol.__file__).parents[1])}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import struct
 import sys
 import tracemalloc
+from typing import Any
 
 import pytest
 from gunicorn_dirty_protocol import DecodeError, ErrorKind, Limits, decode, decode_from, decoder, encode
@@ -10,7 +11,7 @@ from gunicorn_dirty_protocol import DecodeError, ErrorKind, Limits, decode, deco
 
 @pytest.mark.parametrize("code", [0x10, 0x11, 0x20, 0x21, 0x30, 0x31, 0x35])
 @pytest.mark.parametrize("claim", [2**32 - 1, 2**26, 2**20])
-def test_a_claim_makes_no_room(code, claim):
+def test_a_claim_makes_no_room(code: int, claim: int) -> None:
     data = struct.pack(">BI", code, claim)
     tracemalloc.start()
     try:
@@ -22,7 +23,7 @@ def test_a_claim_makes_no_room(code, claim):
     assert peak < 100_000
 
 
-def test_the_table_of_keys_is_bounded():
+def test_the_table_of_keys_is_bounded() -> None:
     for number in range(5000):
         assert decode(encode({f"key {number}": 1})) == {f"key {number}": 1}
     assert len(decoder._known_keys) <= 4096
@@ -31,7 +32,7 @@ def test_the_table_of_keys_is_bounded():
     assert long not in decoder._known_keys
 
 
-def test_known_keys_do_not_get_around_a_limit():
+def test_known_keys_do_not_get_around_a_limit() -> None:
     data = encode({"a known key": 1})
     assert decode(data) == {"a known key": 1}
     with pytest.raises(DecodeError) as caught:
@@ -42,7 +43,7 @@ def test_known_keys_do_not_get_around_a_limit():
 @pytest.mark.parametrize("size", [31, 32, 33, 64, 65, 200])
 @pytest.mark.parametrize("kind", [int, float])
 @pytest.mark.parametrize("buffer", [bytes, bytearray, memoryview])
-def test_blocks_of_numbers(size, kind, buffer):
+def test_blocks_of_numbers(size: int, kind: Any, buffer: Any) -> None:
     numbers = [kind(number * 1000003 - 7) for number in range(size)]
     assert decode(buffer(encode(numbers))) == numbers
     assert decode(buffer(encode({"n": numbers, "m": [*numbers[:-1], None]}))) == {
@@ -53,12 +54,12 @@ def test_blocks_of_numbers(size, kind, buffer):
 
 @pytest.mark.parametrize("value", [None, True, 5, 0.5, "é", b"b", [None, True, 5, 0.5, "é", b"b", [], {}], {"k": b"b"}])
 @pytest.mark.parametrize("buffer", [bytes, bytearray, memoryview])
-def test_a_value_within_other_bytes(value, buffer):
+def test_a_value_within_other_bytes(value: Any, buffer: Any) -> None:
     data = encode(value)
     assert decode_from(buffer(b"..." + data + b"..."), 3) == (value, 3 + len(data))
 
 
-def test_large_bytes_are_views_on_demand():
+def test_large_bytes_are_views_on_demand() -> None:
     data = encode({"large": b"x" * 100, "small": b"y" * 99})
     value = decode(data, views_from=100)
     assert type(value["large"]) is memoryview
@@ -69,7 +70,7 @@ def test_large_bytes_are_views_on_demand():
     assert type(decode(bytearray(data))["large"]) is bytes
 
 
-def test_a_stack_that_is_not_deep_enough_is_a_typed_error():
+def test_a_stack_that_is_not_deep_enough_is_a_typed_error() -> None:
     data = b"\x20\x00\x00\x00\x01" * sys.getrecursionlimit() * 2 + b"\x00"
     for read in (decode, decode_from):
         with pytest.raises(DecodeError, match="Python's stack") as caught:
@@ -78,7 +79,7 @@ def test_a_stack_that_is_not_deep_enough_is_a_typed_error():
 
 
 @pytest.mark.parametrize("text", ["", "a", "é" * 30, "x" * 200])
-def test_strs_in_data_that_is_longer_than_the_limit_of_one(text):
+def test_strs_in_data_that_is_longer_than_the_limit_of_one(text: str) -> None:
     value = ["x", {"k": text}, text]
     data = encode(value)
     assert decode(data, Limits(max_length=max(1, len(text.encode())))) == value
@@ -89,7 +90,7 @@ def test_strs_in_data_that_is_longer_than_the_limit_of_one(text):
             assert caught.value.kind is ErrorKind.TOO_LONG
 
 
-def test_bad_utf8_says_how_and_where():
+def test_bad_utf8_says_how_and_where() -> None:
     with pytest.raises(DecodeError, match="invalid start byte, 2 bytes into it") as caught:
         decode(encode(["ok", "abc"]).replace(b"abc", b"ab\xff"))
     assert caught.value.offset == 12

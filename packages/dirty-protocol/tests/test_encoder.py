@@ -3,6 +3,7 @@ from __future__ import annotations
 import collections
 import enum
 import sys
+from typing import Any
 
 import pytest
 from gunicorn_dirty_protocol import EncodeError, ErrorKind, Limits, encode, encode_chunks, encoder
@@ -46,16 +47,16 @@ Point = collections.namedtuple("Point", "x y")
         ({"a": memoryview(b"x" * 5000)}, {"a": b"x" * 5000}),
     ],
 )
-def test_subclasses_and_kin_are_encoded_as_what_they_derive_from(value, same):
+def test_subclasses_and_kin_are_encoded_as_what_they_derive_from(value: Any, same: Any) -> None:
     assert encode(value) == encode(same)
 
 
 @pytest.mark.parametrize("key", [1, None, True, 1.0, (1, 2), b"a", Level.HIGH])
-def test_keys_are_encoded_as_their_str(key):
+def test_keys_are_encoded_as_their_str(key: Any) -> None:
     assert encode({key: 0}) == encode({str(key): 0})
 
 
-def test_keys_that_are_equal_to_known_ones_keep_their_own_str():
+def test_keys_that_are_equal_to_known_ones_keep_their_own_str() -> None:
     for _ in range(2):
         assert encode({1: 0}) == encode({"1": 0})
         assert encode({True: 0}) == encode({"True": 0})
@@ -63,7 +64,7 @@ def test_keys_that_are_equal_to_known_ones_keep_their_own_str():
     assert encode({Colour.RED: 0}) == encode({"red": 0})
 
 
-def test_the_table_of_keys_is_bounded():
+def test_the_table_of_keys_is_bounded() -> None:
     for number in range(5000):
         encode({f"key {number}": 1})
     assert len(encoder._known_keys) <= 4096
@@ -85,13 +86,13 @@ def test_the_table_of_keys_is_bounded():
         ([1] * 40 + ["\udfff"], ErrorKind.BAD_UTF8, 5 + 40 * 9),
     ],
 )
-def test_what_cannot_be_carried_is_refused_with_its_offset(value, kind, offset):
+def test_what_cannot_be_carried_is_refused_with_its_offset(value: Any, kind: ErrorKind, offset: int) -> None:
     with pytest.raises(EncodeError) as caught:
         encode(value)
     assert (caught.value.kind, caught.value.offset) == (kind, offset)
 
 
-def test_the_refusal_of_a_type_names_it_and_the_way_out():
+def test_the_refusal_of_a_type_names_it_and_the_way_out() -> None:
     with pytest.raises(EncodeError, match=r"type decimal\.Context cannot be carried; make plain data of it"):
         encode(__import__("decimal").getcontext())
 
@@ -113,7 +114,7 @@ def test_the_refusal_of_a_type_names_it_and_the_way_out():
         ([], {"max_depth": 0}, ErrorKind.TOO_DEEP, 0),
     ],
 )
-def test_limits(value, limits, kind, offset):
+def test_limits(value: Any, limits: dict[str, Any], kind: ErrorKind, offset: int) -> None:
     with pytest.raises(EncodeError) as caught:
         encode(value, Limits(**limits))
     assert (caught.value.kind, caught.value.offset) == (kind, offset)
@@ -122,7 +123,7 @@ def test_limits(value, limits, kind, offset):
 
 
 @pytest.mark.parametrize("make", [list, dict])
-def test_a_value_that_contains_itself_is_too_deep(make):
+def test_a_value_that_contains_itself_is_too_deep(make: Any) -> None:
     value = make()
     if isinstance(value, list):
         value.append(value)
@@ -133,8 +134,8 @@ def test_a_value_that_contains_itself_is_too_deep(make):
     assert caught.value.kind is ErrorKind.TOO_DEEP
 
 
-def test_a_stack_that_is_not_deep_enough_is_a_typed_error():
-    value = []
+def test_a_stack_that_is_not_deep_enough_is_a_typed_error() -> None:
+    value: list[Any] = []
     for _ in range(sys.getrecursionlimit() * 2):
         value = [value]
     with pytest.raises(EncodeError, match="Python's stack") as caught:
@@ -144,7 +145,7 @@ def test_a_stack_that_is_not_deep_enough_is_a_typed_error():
 
 @pytest.mark.parametrize("size", [31, 32, 33, 64, 200])
 @pytest.mark.parametrize("kind", [int, float])
-def test_blocks_of_numbers_are_the_numbers_one_by_one(size, kind):
+def test_blocks_of_numbers_are_the_numbers_one_by_one(size: int, kind: Any) -> None:
     numbers = [kind(number * 1000003 - 7) for number in range(size)]
     each = b"".join(map(encode, numbers))
     assert encode(numbers) == b"\x20" + size.to_bytes(4, "big") + each
@@ -152,7 +153,7 @@ def test_blocks_of_numbers_are_the_numbers_one_by_one(size, kind):
     assert encode([*numbers, True]) == b"\x20" + (size + 1).to_bytes(4, "big") + each + encode(True)
 
 
-def test_large_bytes_are_pieces_of_their_own_and_not_copied():
+def test_large_bytes_are_pieces_of_their_own_and_not_copied() -> None:
     blob = bytes(5000)
     chunks = encode_chunks({"a": [blob], "b": b"small"})
     assert any(chunk is blob for chunk in chunks)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from gunicorn_dirty_protocol import (
     Chunk,
@@ -23,11 +25,11 @@ LENGTHS = [24, 0, 219, 0, 17]
 LARGE = Response(9, bytes(range(256)) * 12000)  # 3 MB
 
 
-def received(decoder, pieces):
+def received(decoder: Any, pieces: Any) -> Any:
     return [found for piece in pieces for found in decoder.receive_data(piece)]
 
 
-def lent(decoder, stream, most):
+def lent(decoder: Any, stream: bytes, most: int) -> Any:
     """The same through the decoder's own buffer, at most this many bytes at once."""
     found, pos = [], 0
     while pos < len(stream):
@@ -39,11 +41,11 @@ def lent(decoder, stream, most):
     return found
 
 
-def split(stream, step):
+def split(stream: bytes, step: int) -> list[bytes]:
     return [stream[start : start + step] for start in range(0, len(stream), step)]
 
 
-def as_frames(events):
+def as_frames(events: Any) -> Any:
     """Headers and parts as the whole frames they are of."""
     frames = []
     for event in events:
@@ -58,7 +60,7 @@ def as_frames(events):
 
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 15, 16, 17, 100, 10_000])
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_frames_whatever_the_split(step, kind):
+def test_frames_whatever_the_split(step: int, kind: Any) -> None:
     expected = received(FrameAssembler(), [STREAM])
     assert [frame.header.length for frame in expected] == LENGTHS
     assert [frame.header.request_id for frame in expected] == [1, 2, 3, 4, 5]
@@ -70,7 +72,7 @@ def test_frames_whatever_the_split(step, kind):
         assert as_frames(events) == [(frame.header, frame.payload) for frame in expected]
 
 
-def test_a_part_is_handed_out_when_it_arrives():
+def test_a_part_is_handed_out_when_it_arrives() -> None:
     decoder = FrameDecoder()
     header = Header(MessageType.CHUNK, 7, 4)
     assert decoder.receive_data(pack_header(MessageType.CHUNK, 7, 4)) == [header]
@@ -82,19 +84,22 @@ def test_a_part_is_handed_out_when_it_arrives():
     assert (decoder.header, decoder.left, decoder.frame_offset) == (None, 0, 20)
 
 
-def test_parts_are_views_of_what_arrived_and_safe_to_keep():
+def test_parts_are_views_of_what_arrived_and_safe_to_keep() -> None:
     data = Chunk(1, b"x" * 100).to_bytes()
     _, part = FrameDecoder().receive_data(data)
+    assert isinstance(part, PayloadPart)
+    assert isinstance(part.data, memoryview)
     assert part.data.obj is data
     decoder = FrameDecoder()
     decoder.get_buffer()[: len(data)] = data
     _, part = decoder.buffer_updated(len(data))
     decoder.get_buffer()[: len(data)] = b"?" * len(data)
+    assert isinstance(part, PayloadPart)
     assert part.data == data[16:]
 
 
 @pytest.mark.parametrize("step", [1000, 65536, 1_000_000, 10_000_000])
-def test_large_payloads_are_views(step):
+def test_large_payloads_are_views(step: int) -> None:
     stream = STREAM + LARGE.to_bytes() + STREAM
     for frames in (received(FrameAssembler(), split(stream, step)), lent(FrameAssembler(), stream, step)):
         assert len(frames) == 11
@@ -105,9 +110,10 @@ def test_large_payloads_are_views(step):
         assert type(frames[5].message(views_from=1000).result) is memoryview
 
 
-def test_a_whole_large_frame_is_not_copied():
+def test_a_whole_large_frame_is_not_copied() -> None:
     data = LARGE.to_bytes()
     (frame,) = FrameAssembler().receive_data(data)
+    assert isinstance(frame.payload, memoryview)
     assert frame.payload.obj is data
     mutable = bytearray(data)
     (frame,) = FrameAssembler().receive_data(mutable)
@@ -115,20 +121,20 @@ def test_a_whole_large_frame_is_not_copied():
     assert frame.message() == LARGE
 
 
-def test_a_length_alone_makes_little_room():
+def test_a_length_alone_makes_little_room() -> None:
     for decoder in (FrameAssembler(), FrameDecoder()):
         decoder.receive_data(pack_header(MessageType.RESPONSE, 1, 60_000_000) + b"a")
         assert len(decoder.get_buffer()) <= 1024 * 1024
 
 
-def test_the_buffer_is_lent_once():
+def test_the_buffer_is_lent_once() -> None:
     assembler = FrameAssembler()
     assert assembler.get_buffer() is assembler.get_buffer(100)
     assembler.receive_data(LARGE.to_bytes()[:100_000])
     assert assembler.get_buffer() is assembler.get_buffer(100)
 
 
-def test_a_buffer_of_which_nothing_was_filled():
+def test_a_buffer_of_which_nothing_was_filled() -> None:
     data = LARGE.to_bytes()
     assembler = FrameAssembler()
     assert assembler.receive_data(data[:100_000]) == []
@@ -147,7 +153,9 @@ BAD = [
 
 @pytest.mark.parametrize("decoder", [FrameAssembler, FrameDecoder])
 @pytest.mark.parametrize(("data", "kind", "offset"), BAD)
-def test_a_fault_is_raised_after_what_came_before_it_and_then_always(decoder, data, kind, offset):
+def test_a_fault_is_raised_after_what_came_before_it_and_then_always(
+    decoder: Any, data: bytes, kind: ErrorKind, offset: int
+) -> None:
     decoder = decoder(Limits(max_payload=300))
     expected = len(received(type(decoder)(), [STREAM]))
     assert len(decoder.receive_data(STREAM + data)) == expected
@@ -162,7 +170,7 @@ def test_a_fault_is_raised_after_what_came_before_it_and_then_always(decoder, da
 
 
 @pytest.mark.parametrize("decoder", [FrameAssembler, FrameDecoder])
-def test_the_end_of_the_stream(decoder):
+def test_the_end_of_the_stream(decoder: Any) -> None:
     decoder().receive_eof()
     whole = decoder()
     whole.receive_data(STREAM)

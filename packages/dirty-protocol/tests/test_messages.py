@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
+from typing import Any
 
 import pytest
 from gunicorn_dirty_protocol import (
@@ -82,17 +83,17 @@ WHOLE = [
 
 
 @pytest.mark.parametrize(("message", "wire"), WHOLE, ids=[f"{m.type.name}-{i}" for i, (m, _) in enumerate(WHOLE)])
-def test_whole_message(message, wire):
+def test_whole_message(message: Any, wire: str) -> None:
     assert message.to_bytes().hex() == wire
     assert parse_frame(bytes.fromhex(wire)) == message
     assert b"".join(message.chunks()).hex() == wire
 
 
-def test_keys_that_are_not_str_are_written_as_str():
+def test_keys_that_are_not_str_are_written_as_str() -> None:
     assert Response(1, {1: b"\x00\xff", "f": 1.5}).to_bytes().hex() == WHOLE[1][1]
 
 
-def test_every_whole_message_at_every_split():
+def test_every_whole_message_at_every_split() -> None:
     stream = bytes.fromhex("".join(wire for _, wire in WHOLE))
     expected = [message for message, _ in WHOLE]
     for cut in range(len(stream) + 1):
@@ -106,20 +107,20 @@ def test_every_whole_message_at_every_split():
 
 
 @pytest.mark.parametrize(("message", "wire"), WHOLE)
-def test_messages_are_frozen_and_compared_by_their_fields(message, wire):
+def test_messages_are_frozen_and_compared_by_their_fields(message: Any, wire: str) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         message.request_id = 2
     assert message == dataclasses.replace(message)
     assert message != dataclasses.replace(message, request_id=999)
 
 
-def test_args_and_kwargs_may_be_of_any_kind():
+def test_args_and_kwargs_may_be_of_any_kind() -> None:
     message = Request(1, "m:A", "go", range(2), types.MappingProxyType({"k": 1}))
     assert message.to_bytes() == Request(1, "m:A", "go", [0, 1], {"k": 1}).to_bytes()
     assert Request(1, "m:A", "go", (0, 1), {"k": 1}).to_bytes() == message.to_bytes()
 
 
-def test_options_stand_before_the_arguments():
+def test_options_stand_before_the_arguments() -> None:
     payload = Request(1, "m:A", "go", deadline=2, priority=3, traceparent="t", idempotency_key="i").payload()
     assert list(payload) == [
         *("app_path", "action", "deadline", "priority", "traceparent", "idempotency_key"),
@@ -129,13 +130,13 @@ def test_options_stand_before_the_arguments():
     assert list(Request(1, "m:A", "go").payload()) == ["app_path", "action", "args", "kwargs"]
 
 
-def test_an_error_of_an_unknown_type_is_a_dirty_error():
+def test_an_error_of_an_unknown_type_is_a_dirty_error() -> None:
     assert Error(1, "DirtyTimeoutError").kind is ErrorType.TIMEOUT
     assert Error(1, "SomethingOfTomorrow").kind is ErrorType.DIRTY
     assert Error(1, ErrorType.APP).to_bytes() == Error(1, "DirtyAppError").to_bytes()
 
 
-def test_large_bytes_are_pieces_of_their_own():
+def test_large_bytes_are_pieces_of_their_own() -> None:
     blob = bytes(100_000)
     header, *pieces = Response(1, blob).chunks()
     assert len(header) == 16
@@ -143,27 +144,27 @@ def test_large_bytes_are_pieces_of_their_own():
 
 
 @pytest.mark.parametrize("request_id", [-1, 2**64, "1"])
-def test_a_request_id_beyond_64_bits_is_refused(request_id):
+def test_a_request_id_beyond_64_bits_is_refused(request_id: Any) -> None:
     with pytest.raises(EncodeError) as caught:
         End(request_id).to_bytes()
     assert caught.value.kind is ErrorKind.INT_RANGE
 
 
-def test_a_payload_over_the_limit_is_refused_before_it_is_sent():
+def test_a_payload_over_the_limit_is_refused_before_it_is_sent() -> None:
     message = Response(1, "x" * 100)
     with pytest.raises(EncodeError, match="exceeds the limit of 50") as caught:
         message.to_bytes(Limits(max_payload=50))
     assert caught.value.kind is ErrorKind.TOO_LONG
 
 
-def test_extensions_can_be_forbidden():
+def test_extensions_can_be_forbidden() -> None:
     with pytest.raises(EncodeError):
         Response(1, 2**70).to_bytes(V1_LIMITS)
     with pytest.raises(DecodeError):
         parse_frame(Response(1, 2**70).to_bytes(), V1_LIMITS)
 
 
-def test_a_frame_of_another_length_than_it_says_is_refused():
+def test_a_frame_of_another_length_than_it_says_is_refused() -> None:
     data = Response(1, "x").to_bytes()
     for wrong, kind, offset in ((data[:-1], ErrorKind.TRUNCATED, 0), (data + b"?", ErrorKind.TRAILING, len(data))):
         with pytest.raises(FrameError) as caught:
@@ -171,7 +172,8 @@ def test_a_frame_of_another_length_than_it_says_is_refused():
         assert (caught.value.kind, caught.value.offset) == (kind, offset)
 
 
-def test_views_of_a_message():
+def test_views_of_a_message() -> None:
     data = Chunk(1, b"x" * 100).to_bytes()
     message = parse(unpack_header(data), data[16:], views_from=100)
+    assert isinstance(message, Chunk)
     assert type(message.data) is memoryview

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import pytest
 from gunicorn_dirty_protocol import (
@@ -21,7 +22,7 @@ OPTIONS = {"deadline": 2.5, "priority": 3, "traceparent": "00-ab", "idempotency_
 
 @pytest.mark.parametrize("options", [{}, OPTIONS])
 @pytest.mark.parametrize("buffer", [bytes, bytearray, memoryview])
-def test_routing_is_read_from_the_shortest_prefix_that_holds_it(options, buffer):
+def test_routing_is_read_from_the_shortest_prefix_that_holds_it(options: dict[str, Any], buffer: Any) -> None:
     payload = Request(1, "m:A", "go", [b"x" * 900], **options).to_bytes()[16:]
     front = payload.index(b"args") + 4
     for cut in range(front):
@@ -30,12 +31,12 @@ def test_routing_is_read_from_the_shortest_prefix_that_holds_it(options, buffer)
         assert read_routing(buffer(payload[:cut])) == Routing("m:A", "go", **options)
 
 
-def test_keys_of_others_are_skipped():
+def test_keys_of_others_are_skipped() -> None:
     payload = encode({"app_path": "m:A", "colour": [{"red": 1}], "action": "go", "args": []})
     assert read_routing(payload) == Routing("m:A", "go")
 
 
-def test_a_payload_without_arguments():
+def test_a_payload_without_arguments() -> None:
     assert read_routing(encode({"app_path": "m:A", "action": "go"})) == Routing("m:A", "go")
 
 
@@ -49,7 +50,7 @@ def test_a_payload_without_arguments():
         (encode({}), ErrorKind.BAD_PAYLOAD),
     ],
 )
-def test_a_front_that_lacks_a_field_is_refused(payload, kind):
+def test_a_front_that_lacks_a_field_is_refused(payload: bytes, kind: ErrorKind) -> None:
     with pytest.raises(MessageError) as caught:
         read_routing(payload)
     assert caught.value.kind is kind
@@ -66,13 +67,13 @@ def test_a_front_that_lacks_a_field_is_refused(payload, kind):
         (b"\x11\x00\x00\x00\x01a\x7f", ErrorKind.UNKNOWN_CODE),
     ],
 )
-def test_a_front_that_is_no_value_is_refused(key, kind):
+def test_a_front_that_is_no_value_is_refused(key: bytes, kind: ErrorKind) -> None:
     with pytest.raises(ProtocolError) as caught:
         read_routing(b"\x21\x00\x00\x00\x05" + key + b"\x00" * 9)
     assert caught.value.kind is kind
 
 
-def test_a_front_without_an_end_is_refused_at_last():
+def test_a_front_without_an_end_is_refused_at_last() -> None:
     payload = encode({"app_path": "m:A", "junk": "x" * MAX_ROUTING})
     assert read_routing(payload[: MAX_ROUTING - 1]) is None
     with pytest.raises(DecodeError) as caught:
@@ -80,7 +81,7 @@ def test_a_front_without_an_end_is_refused_at_last():
     assert caught.value.kind is ErrorKind.TOO_LONG
 
 
-def test_a_stack_that_is_not_deep_enough_is_a_typed_error():
+def test_a_stack_that_is_not_deep_enough_is_a_typed_error() -> None:
     payload = b"\x21\x00\x00\x00\x02" + encode("junk") + b"\x20\x00\x00\x00\x01" * (sys.getrecursionlimit() * 2)
     with pytest.raises(DecodeError, match="Python's stack"):
         read_routing(payload, Limits(max_depth=2**20))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from gunicorn_dirty_protocol import V1_LIMITS, DecodeError, ErrorKind, ProtocolError, decode, encode
@@ -20,7 +21,7 @@ V1_SCALARS = (
 )
 
 
-def nested(scalars):
+def nested(scalars: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.recursive(
         scalars,
         lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=70), inner, max_size=4),
@@ -48,7 +49,7 @@ EXTENSIONS = (
 
 @given(nested(V1_SCALARS))
 @settings(max_examples=100, deadline=None)
-def test_v1_values_come_back(value):
+def test_v1_values_come_back(value: Any) -> None:
     data = encode(value, V1_LIMITS)
     assert data == encode(value)
     for buffer in (data, bytearray(data), memoryview(data)):
@@ -57,7 +58,7 @@ def test_v1_values_come_back(value):
 
 @given(nested(EXTENSIONS))
 @settings(max_examples=100, deadline=None)
-def test_extensions_come_back_with_their_types(value):
+def test_extensions_come_back_with_their_types(value: Any) -> None:
     again = decode(encode(value))
     assert again == value
     assert type(again) is type(value)
@@ -65,7 +66,7 @@ def test_extensions_come_back_with_their_types(value):
 
 @given(st.binary(max_size=200))
 @settings(max_examples=500, deadline=None)
-def test_any_bytes_are_a_value_or_a_typed_error(data):
+def test_any_bytes_are_a_value_or_a_typed_error(data: bytes) -> None:
     try:
         value = decode(data)
     except DecodeError as error:
@@ -76,7 +77,7 @@ def test_any_bytes_are_a_value_or_a_typed_error(data):
 
 @given(nested(V1_SCALARS), st.data())
 @settings(max_examples=100, deadline=None)
-def test_a_changed_byte_is_a_value_or_a_typed_error(value, data):
+def test_a_changed_byte_is_a_value_or_a_typed_error(value: Any, data: st.DataObject) -> None:
     encoded = bytearray(encode(value))
     at = data.draw(st.integers(0, len(encoded) - 1))
     encoded[at] = data.draw(st.integers(0, 255))
@@ -88,19 +89,19 @@ def test_a_changed_byte_is_a_value_or_a_typed_error(value, data):
 
 @given(nested(V1_SCALARS), st.binary(min_size=1, max_size=3))
 @settings(max_examples=50, deadline=None)
-def test_bytes_behind_the_value_are_trailing(value, more):
+def test_bytes_behind_the_value_are_trailing(value: Any, more: bytes) -> None:
     data = encode(value)
     with pytest.raises(DecodeError) as caught:
         decode(data + more)
     assert (caught.value.kind, caught.value.offset) == (ErrorKind.TRAILING, len(data))
 
 
-def test_decimals_keep_their_zeros_and_their_kind_of_nan():
+def test_decimals_keep_their_zeros_and_their_kind_of_nan() -> None:
     for text in ("1.10", "-0", "0E-10", "sNaN12", "-NaN", "-Infinity", "1E+30"):
         assert str(decode(encode(Decimal(text)))) == text
 
 
-def test_datetimes_keep_their_offset():
+def test_datetimes_keep_their_offset() -> None:
     value = datetime(2026, 7, 28, 12, 0, tzinfo=timezone(timedelta(hours=-5, minutes=-30)))
     again = decode(encode(value))
     assert again.isoformat() == value.isoformat()

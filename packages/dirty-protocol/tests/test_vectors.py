@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import gunicorn_dirty_protocol
 import pytest
@@ -15,8 +16,10 @@ from gunicorn_dirty_protocol import (
     FrameAssembler,
     FrameDecoder,
     Header,
+    Limits,
     ManageOp,
     MessageType,
+    PayloadPart,
     ProtocolError,
     StashOp,
     decode,
@@ -28,11 +31,11 @@ VECTORS = Path(__file__).parents[1] / "vectors"
 DOCUMENT = Path(__file__).parents[3] / "docs" / "protocol.md"
 
 
-def test_values(values_vector, notation):
+def test_values(values_vector: dict[str, Any], notation: Any) -> None:
     check_value(values_vector, notation)
 
 
-def test_extensions(extensions_vector, notation):
+def test_extensions(extensions_vector: dict[str, Any], notation: Any) -> None:
     if (
         "float16" in extensions_vector["name"]
         or "by 0" in extensions_vector["name"]
@@ -42,7 +45,7 @@ def test_extensions(extensions_vector, notation):
     check_value(extensions_vector, notation)
 
 
-def check_value(vector, notation):
+def check_value(vector: dict[str, Any], notation: Any) -> None:
     data = bytes.fromhex(vector["hex"])
     for buffer in (data, bytearray(data), memoryview(data)):
         assert notation.note(decode(buffer)) == notation.sorted(vector["value"])
@@ -54,7 +57,7 @@ def check_value(vector, notation):
             assert encoded == data
 
 
-def test_every_value_cut_anywhere_is_truncated(values_vector):
+def test_every_value_cut_anywhere_is_truncated(values_vector: dict[str, Any]) -> None:
     data = bytes.fromhex(values_vector["hex"])
     for cut in range(0, len(data), max(1, len(data) // 60)):
         with pytest.raises(ProtocolError) as caught:
@@ -63,7 +66,7 @@ def test_every_value_cut_anywhere_is_truncated(values_vector):
         assert caught.value.offset <= cut
 
 
-def test_invalid_values(invalid_values_vector, notation):
+def test_invalid_values(invalid_values_vector: dict[str, Any], notation: Any) -> None:
     data = bytes.fromhex(invalid_values_vector["hex"])
     for buffer in (data, bytearray(data), memoryview(data)):
         with pytest.raises(ProtocolError) as caught:
@@ -75,7 +78,7 @@ def test_invalid_values(invalid_values_vector, notation):
         assert caught.value.reason
 
 
-def test_messages(messages_vector, notation):
+def test_messages(messages_vector: dict[str, Any], notation: Any) -> None:
     data = bytes.fromhex(messages_vector["hex"])
     message = parse_frame(data)
     assert message.type.name == messages_vector["type"]
@@ -91,7 +94,7 @@ def test_messages(messages_vector, notation):
         assert b"".join(message.chunks()) == data
 
 
-def test_messages_at_every_split(messages_vector):
+def test_messages_at_every_split(messages_vector: dict[str, Any]) -> None:
     data = bytes.fromhex(messages_vector["hex"])
     expected = parse_frame(data)
     for cut in range(len(data) + 1):
@@ -99,13 +102,15 @@ def test_messages_at_every_split(messages_vector):
         frames = assembler.receive_data(data[:cut]) + assembler.receive_data(data[cut:])
         assert [frame.message() for frame in frames] == [expected]
         decoder = FrameDecoder()
-        header, *parts = decoder.receive_data(data[:cut]) + decoder.receive_data(data[cut:])
+        header, *rest = decoder.receive_data(data[:cut]) + decoder.receive_data(data[cut:])
         assert header == Header(expected.type, expected.request_id, len(data) - 16)
+        parts = [part for part in rest if isinstance(part, PayloadPart)]
+        assert len(parts) == len(rest)
         assert b"".join(part.data for part in parts) == data[16:]
         assert [part.last for part in parts] == [False] * (len(parts) - 1) + [True]
 
 
-def receive_all(data, step, limits):
+def receive_all(data: bytes, step: int, limits: Limits) -> None:
     assembler = FrameAssembler(limits)
     for start in range(0, len(data), step):
         for frame in assembler.receive_data(data[start : start + step]):
@@ -113,7 +118,7 @@ def receive_all(data, step, limits):
     assembler.receive_eof()
 
 
-def test_invalid_frames(invalid_frames_vector, notation):
+def test_invalid_frames(invalid_frames_vector: dict[str, Any], notation: Any) -> None:
     data, limits = bytes.fromhex(invalid_frames_vector["hex"]), notation.limits(invalid_frames_vector)
     for step in (len(data), 1, 7):
         with pytest.raises(ProtocolError) as caught:
@@ -126,16 +131,18 @@ def test_invalid_frames(invalid_frames_vector, notation):
     assert layer == invalid_frames_vector["layer"]
 
 
-def table(heading, *columns):
+def table(heading: str, *columns: str) -> list[tuple[str, ...]]:
     """The rows of the first table below a heading of the document, as tuples of these columns."""
     section = re.split(rf"^#+ {re.escape(heading)}$", DOCUMENT.read_text(), flags=re.MULTILINE)[1]
-    rows = re.search(r"(?:^\|.*\|\n)+", section, flags=re.MULTILINE).group(0).splitlines()
+    found = re.search(r"(?:^\|.*\|\n)+", section, flags=re.MULTILINE)
+    assert found is not None
+    rows = found.group(0).splitlines()
     cells = [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in rows]
     picked = [cells[0].index(column) for column in columns]
     return [tuple(row[i] for i in picked) for row in cells[2:]]
 
 
-def test_tables_of_codes_are_those_of_the_code():
+def test_tables_of_codes_are_those_of_the_code() -> None:
     assert [(int(c, 16), n) for c, n in table("2.1 Message types", "code", "name")] == [
         (m.value, m.name) for m in MessageType
     ]
@@ -152,18 +159,18 @@ def test_tables_of_codes_are_those_of_the_code():
         assert getattr(DEFAULT_LIMITS, name) == int(default)
 
 
-def test_every_kind_of_error_has_its_row_and_its_vectors():
+def test_every_kind_of_error_has_its_row_and_its_vectors() -> None:
     kinds = {name for (name,) in table("7. Errors", "kind")}
     assert kinds | {"int_range", "unsupported"} == {str(kind) for kind in ErrorKind}
     used = {v["error"] for name in ("invalid_values", "invalid_frames") for v in vectors(name)}
     assert used == kinds
 
 
-def vectors(name):
+def vectors(name: str) -> Any:
     return json.loads((VECTORS / f"{name}.json").read_text())["vectors"]
 
 
-def test_every_row_of_the_tables_has_a_vector():
+def test_every_row_of_the_tables_has_a_vector() -> None:
     leading = {v["hex"][:2] for name in ("values", "extensions") for v in vectors(name)}
     for (code,) in table("4. Values", "code") + table("6. Extensions", "code"):
         assert code in leading
@@ -179,7 +186,7 @@ def test_every_row_of_the_tables_has_a_vector():
         assert f'"{name}"' in errors
 
 
-def test_there_are_enough_vectors_and_the_wheel_has_them():
+def test_there_are_enough_vectors_and_the_wheel_has_them() -> None:
     names = [path.name for path in VECTORS.glob("*.json")]
     assert sum(len(vectors(name.removesuffix(".json"))) for name in names) >= 200
     package = Path(gunicorn_dirty_protocol.__file__).parent
