@@ -19,6 +19,7 @@ from .config import PoolConfig
 from .errors import DirtyError
 from .listening import Listener
 from .settings import SETTINGS
+from .titles import show_through
 
 __all__ = ["DirtyService"]
 
@@ -185,6 +186,7 @@ class DirtyService:
             from .arbiter import DirtyArbiter
 
             ours.close()
+            show_through(getattr(self._host, "set_title", None))
             if config.owner is not None and os.geteuid() == 0:
                 _become(*config.owner)
             return DirtyArbiter(config, listener, theirs).run()

@@ -1,14 +1,31 @@
-"""Process titles, where `setproctitle` is installed. Called by the arbiter and its workers."""
+"""Process titles: through the server, which knows a way on every system, or where `setproctitle` is installed.
+
+Called by the arbiter and its workers; the service says that there is a server.
+"""
 
 from __future__ import annotations
 
-__all__ = ["set_title"]
+from collections.abc import Callable
+
+__all__ = ["set_title", "show_through"]
+
+_show: Callable[[str], object] | None = None
+
+
+def show_through(show: Callable[[str], object] | None) -> None:
+    """Let this process and its children show their titles by `show`, which puts `gunicorn: ` before them."""
+    global _show
+    _show = show
 
 
 def set_title(proc_name: str, role: str) -> None:
-    """Show this process as `gunicorn: ROLE [NAME]` to ps and top; does nothing without `setproctitle`."""
+    """Show this process as `gunicorn: ROLE [NAME]` to ps and top, where there is a way."""
+    title = f"{role} [{proc_name}]"
+    if _show is not None:
+        _show(title)
+        return
     try:
         from setproctitle import setproctitle  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         return
-    setproctitle(f"gunicorn: {role} [{proc_name}]")
+    setproctitle(f"gunicorn: {title}")

@@ -69,6 +69,9 @@ class ServiceHost(Protocol):
         status is 1.
         """
 
+    def set_title(self, title: str) -> None:
+        """Show the calling process, a child of the service's child, as ``gunicorn: title``."""
+
 
 @runtime_checkable
 class Service(Protocol):

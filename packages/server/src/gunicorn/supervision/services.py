@@ -47,6 +47,10 @@ class Host:
         """See ``supervision.service.ServiceHost.spawn``."""
         return self._group.spawn(self._service, main, title)
 
+    def set_title(self, title: str) -> None:
+        """See ``supervision.service.ServiceHost.set_title``."""
+        proctitle.set_title(title)
+
 
 class ServiceGroup:
     """All services of one master."""
