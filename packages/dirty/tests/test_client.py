@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -210,6 +211,7 @@ def test_a_connection_that_was_closed_while_idle_is_replaced(peer: Any) -> None:
     client = DirtyClient(path, 5)
     for _ in range(3):
         assert client.execute(APP, "echo", 1) == "first"
+        assert select.select([client._idle[0].sock], [], [], 20)[0], "the peer does not close"
     assert made.accepted == 3
     client.close()
 
