@@ -63,8 +63,11 @@ def check(folder: str, wheels: Path, place: Path) -> None:
         sys.exit(f"{package} was imported from {origin}, not from the wheel in {home}")
     run(python, "-m", "pip", "install", "--quiet", *TEST_TOOLS)
     # Outside the checkout, so that nothing but the wheel can be imported.
-    tests = place / f"{folder}-tests"
-    shutil.copytree(ROOT / "packages" / folder, tests, ignore=shutil.ignore_patterns("src", "__pycache__"))
+    tree = place / f"{folder}-tree"
+    tests = tree / "packages" / folder
+    shutil.copytree(ROOT / "packages" / folder, tests, ignore=shutil.ignore_patterns("src", "__pycache__", ".*"))
+    (tree / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "protocol.md", tree / "docs")  # whose tables the tests hold the code to
     run(python, "-m", "pytest", "-q", "-c", ROOT / "pyproject.toml", "--rootdir", tests, "tests", cwd=tests)
     if folder == "server":
         check_server(home, place)
