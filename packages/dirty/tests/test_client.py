@@ -184,7 +184,7 @@ def test_an_answer_to_another_request_is_never_taken(peer: Any) -> None:
 
 
 def test_what_is_no_protocol_is_said_so(peer: Any) -> None:
-    path, _ = peer(lambda sock: sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+    path, _ = peer(lambda sock: BinaryProtocol.read_message(sock) and sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
     with pytest.raises(DirtyProtocolError, match="does not speak"):
         DirtyClient(path, 5).execute(APP, "echo", 1)
 
