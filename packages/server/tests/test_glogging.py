@@ -114,7 +114,7 @@ def test_an_access_line_of_the_default_format(make: Any, tmp_path: Path) -> None
         ("%(m)s %(U)s %(q)s %(H)s", "GET /path a=1 HTTP/1.1"),
         ("%(T)s %(M)s %(D)s %(L)s", "1 1234 1234567 1.234567"),
         ("%(B)s %(b)s %(s)s", "1234 1234 200"),
-        ("%(p)s", f"<{os.getpid()}>"),
+        ("%(p)s", "<PID>"),
         ("%({x-forwarded-for}i)s %({X-Forwarded-For}i)s", "198.51.100.1 198.51.100.1"),
         ("%({content-type}o)s %({nothing}o)s", "text/plain -"),
         ("%({REMOTE_ADDR}e)s", "192.0.2.7"),
@@ -124,7 +124,7 @@ def test_an_access_line_of_the_default_format(make: Any, tmp_path: Path) -> None
 def test_atoms(make: Any, tmp_path: Path, atom: str, text: str) -> None:
     path = tmp_path / "access"
     make(accesslog=str(path), access_log_format=atom).access(RESPONSE, REQUEST, ENVIRON, TOOK)
-    assert path.read_text() == f"{text}\n"
+    assert path.read_text().replace(f"<{os.getpid()}>", "<PID>") == f"{text}\n"
 
 
 def test_an_empty_answer_to_nobody(make: Any, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ async def app(scope, receive, send):
         await receive()
         scope["state"]["pid"] = os.getpid()
         await send({"type": "lifespan.startup.complete"})
+        (HERE / f"started-{os.getpid()}").touch()
         await receive()
         (HERE / f"stopped-{os.getpid()}").touch()
         await send({"type": "lifespan.shutdown.complete"})
@@ -106,9 +107,10 @@ def get() -> Iterator[Callable[[Any, str], http.client.HTTPConnection]]:
         connection.close()
 
 
-def test_serves_from_a_worker_with_its_lifespan(asgi: Serve, short_path: Path) -> None:
+def test_serves_from_a_worker_with_its_lifespan(asgi: Serve, eventually: Eventually, short_path: Path) -> None:
     server = asgi("-w", "2")
     pids = server.wait_for_children(2)
+    eventually(lambda: len(list(short_path.glob("started-*"))) == 2, "start of both workers")
     assert int(server.get("/")) in pids
     server.send(signal.SIGTERM)
     assert server.wait() == 0
