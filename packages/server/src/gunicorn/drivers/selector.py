@@ -237,8 +237,10 @@ class Channel:
         self.closed = True
         if self._body is not None:
             self._body.close()
-        self._driver.forget(self)
-        self.sock.close()
+        try:
+            self._driver.forget(self)
+        finally:
+            self.sock.close()
 
     def begin_drain(self) -> None:
         """Make the request at hand the last one; end a connection that waits for its next one, unless that just came.
@@ -335,7 +337,7 @@ class SelectorDriver:
         """
         ready = self.ready
         while not ready:
-            if self._knocking:
+            if self._knocking and not self.stopped:
                 self._accept(self._knocking.pop())
                 continue
             self._housekeep()
@@ -396,6 +398,7 @@ class SelectorDriver:
     def close(self) -> None:
         """Release everything, connections included. Called when the worker ends."""
         self.stopped = True  # for a thread whose request was not waited for
+        self.stopped = True
         for channel in list(self.channels.values()):
             channel.close()
         self._poller.close()
