@@ -191,7 +191,7 @@ class Channel:
                     waiter = select.poll()
                     waiter.register(self.fd, select.POLLOUT)
                     waiter.poll(1000)
-                    self._driver.beat(now)
+                    self._driver.beat()
         except OSError as error:
             if isinstance(error, PeerGoneError):
                 raise
@@ -383,7 +383,7 @@ class SelectorDriver:
         if self._paused.is_set() and len(self.channels) < self._most_channels:
             self._resume()
 
-    def beat(self, now: float) -> None:
+    def beat(self) -> None:
         """Say that this worker lives, also while an application waits for a slow reader."""
         self.worker.notify()
 
