@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -146,6 +147,57 @@ class Server:
                 pass
         self.process.wait()
         eventually(lambda: not self.group(), "end of the session")
+
+
+class TLSFiles:
+    """Paths of PEM files: an authority of our own, certificates of a server and a client by it, and what is wrong."""
+
+    def __init__(self, directory: Path) -> None:
+        import trustme
+        from cryptography.hazmat.primitives import serialization
+
+        authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+        server = authority.issue_cert("localhost", "127.0.0.1", "::1", key_type=trustme.KeyType.ECDSA)
+        other = authority.issue_cert("other.test", key_type=trustme.KeyType.ECDSA)
+        client = authority.issue_cert("client@example.test", common_name="client", key_type=trustme.KeyType.ECDSA)
+
+        def write(name: str, *contents: bytes) -> str:
+            path = directory / f"{name}.pem"
+            path.write_bytes(b"".join(contents))
+            return str(path)
+
+        def both(name: str, cert: trustme.LeafCert) -> str:
+            return write(name, cert.private_key_pem.bytes(), *(blob.bytes() for blob in cert.cert_chain_pems))
+
+        self.ca = write("ca", authority.cert_pem.bytes())
+        self.cert = write("cert", *(blob.bytes() for blob in server.cert_chain_pems))
+        self.key = write("key", server.private_key_pem.bytes())
+        self.combined = both("combined", server)  # for localhost, 127.0.0.1 and ::1
+        self.other = both("other", other)  # for other.test
+        self.other_key = write("other_key", other.private_key_pem.bytes())
+        self.client = both("client", client)
+        key = serialization.load_pem_private_key(server.private_key_pem.bytes(), None)
+        self.encrypted_key = write(
+            "encrypted_key",
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.BestAvailableEncryption(b"secret"),
+            ),
+        )
+
+    def context(self, client_certificate: bool = False) -> ssl.SSLContext:
+        """A client's context that trusts the authority."""
+        context = ssl.create_default_context(cafile=self.ca)
+        if client_certificate:
+            context.load_cert_chain(self.client)
+        return context
+
+
+@pytest.fixture(scope="session")
+def tls_files(tmp_path_factory: pytest.TempPathFactory) -> TLSFiles:
+    """Certificates for TLS, made once."""
+    return TLSFiles(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(name="eventually")

@@ -575,3 +575,24 @@ def test_a_flag_of_a_distribution_that_is_not_installed_names_the_extra(serve: S
     server = serve("--dirty-app", "module:Class")
     assert server.wait() == 2
     assert 'pip install "gunicorn-server[dirty]"' in server.output
+
+
+def test_a_certificate_that_cannot_be_used_ends_the_master_before_it_forks(serve: Serve) -> None:
+    server = serve("--certfile", "/no/such.pem")
+    assert server.wait() == 1
+    assert "Error: certfile '/no/such.pem' cannot be read: No such file or directory" in server.output
+    assert "Booting" not in server.output
+
+
+def test_hup_with_a_certificate_that_cannot_be_used_changes_nothing(
+    serve: Serve, short_path: Path, tls_files: Any
+) -> None:
+    certificate = short_path / "site.pem"
+    certificate.write_bytes(Path(tls_files.combined).read_bytes())
+    server = serve("--certfile", str(certificate))
+    server.wait_for("Listening at: https://127")
+    before = server.wait_for_children(1)
+    certificate.write_text("nonsense")
+    server.send(signal.SIGHUP)
+    server.wait_for("Reload failed, the old configuration stays in use: certfile '.*site.pem' cannot be used")
+    assert set(server.children()) == before

@@ -230,3 +230,17 @@ def test_a_closed_listener_can_be_shown() -> None:
     listener = Listener(socket.AF_INET, socket.SOCK_STREAM)
     listener.close()
     assert str(listener) == "closed"
+
+
+def test_with_tls_addresses_say_so_also_after_a_reload(opened: list[Listener], tls_files: Any) -> None:
+    (listener,) = make(opened, "127.0.0.1:0", certfile=tls_files.combined)
+    assert str(listener) == f"https://127.0.0.1:{listener.getsockname()[1]}"
+    (kept,) = sock.replace_sockets([listener], config("127.0.0.1:0"), LOG)
+    assert kept is listener
+    assert str(listener).startswith("http://")
+
+
+def test_a_configuration_has_one_tls_context(tls_files: Any) -> None:
+    cfg = config(certfile=tls_files.combined)
+    assert sock.ssl_context(cfg) is sock.ssl_context(cfg)
+    assert sock.ssl_context(cfg) is not sock.ssl_context(config(certfile=tls_files.combined))

@@ -52,7 +52,7 @@ class Arbiter(WorkerKeeper):
     def __init__(self, app: Any) -> None:
         """:param app: a ``BaseApplication`` whose configuration is loaded.
 
-        :raises ConfigError: when a class that the configuration names cannot be loaded.
+        :raises ConfigError: when a class or a certificate that the configuration names cannot be loaded.
         """
         super().__init__()
         self.LISTENERS: list[sock.Listener] = []
@@ -76,6 +76,8 @@ class Arbiter(WorkerKeeper):
         """
         cfg = app.cfg
         worker_class, address, env = cfg.worker_class, cfg.address, cfg.env
+        if cfg.is_ssl:
+            sock.ssl_context(cfg)  # for the workers; what is wrong with it is better known now
         if self.log is None:
             self.log = cfg.logger_class(cfg)
         else:

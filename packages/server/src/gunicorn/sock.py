@@ -1,15 +1,20 @@
 """Listening sockets: made, inherited, closed and unlinked by the arbiter; handed to workers as ``worker.sockets``."""
 
+from __future__ import annotations
+
 import errno
 import os
 import socket
 import stat
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn import util
 from gunicorn.errors import HaltServer
+
+if TYPE_CHECKING:
+    import ssl
 
 BIND_ATTEMPTS = 5
 RETRY_SECONDS = 1.0
@@ -22,6 +27,7 @@ class Listener(socket.socket):
     """
 
     cfg_addr: Any = None  # what util.parse_address returned for it
+    scheme = "http"  # or https, where the configuration has TLS
     _file_id: tuple[int, int] | None = None  # device and inode of the unix socket's file that we made
     _owner_pid = 0
 
@@ -33,7 +39,7 @@ class Listener(socket.socket):
             return "closed"
         if self.family == socket.AF_UNIX:
             return f"unix:{util.host_port(address)}"
-        return f"http://{util.host_port(address)}"
+        return f"{self.scheme}://{util.host_port(address)}"
 
     def own_file(self, path: str) -> None:
         """Remember the file as made by this process."""
@@ -92,11 +98,33 @@ def replace_sockets(old: Sequence[Listener], cfg: Any, log: Any) -> list[Listene
             if listener is None:
                 listener = _listen_at(address, cfg, log, attempts=1)
                 made.append(listener)
+            listener.scheme = scheme_of(cfg)
             result.append(listener)
     except BaseException:
         close_sockets(made)
         raise
     return result
+
+
+def scheme_of(cfg: Any) -> str:
+    """How addresses of the listeners are shown."""
+    return "https" if cfg.is_ssl else "http"
+
+
+def ssl_context(cfg: Any) -> ssl.SSLContext:
+    """The TLS context of this configuration, made at the first call: in the master, which workers are forked from.
+
+    So a certificate that cannot be used ends the master and not each worker, only the master needs the right to read
+    the key, and a session that one worker began can be resumed at another. HUP makes a new configuration.
+
+    :raises ConfigError: when the settings are wrong, or a file of them; it names both.
+    """
+    context: ssl.SSLContext | None = cfg.__dict__.get("_ssl_context")
+    if context is None:
+        from gunicorn import tls
+
+        context = cfg.__dict__["_ssl_context"] = tls.make_context(cfg)
+    return context
 
 
 def _listen_at(address: Any, cfg: Any, log: Any, attempts: int) -> Listener:
@@ -116,7 +144,7 @@ def _inherit(fd: int, address: Any, cfg: Any) -> Listener:
     try:
         listener = Listener(fileno=fd)
         listener.cfg_addr = address
-        _prepare(listener)
+        _prepare(listener, cfg)
         listener.listen(cfg.backlog)
     except OSError as exc:
         if listener is not None:
@@ -125,7 +153,8 @@ def _inherit(fd: int, address: Any, cfg: Any) -> Listener:
     return listener
 
 
-def _prepare(listener: Listener) -> None:
+def _prepare(listener: Listener, cfg: Any) -> None:
+    listener.scheme = scheme_of(cfg)
     listener.setblocking(False)
     listener.set_inheritable(False)  # a new master gets its descriptors on purpose (USR2)
     if listener.family != socket.AF_UNIX:
@@ -156,7 +185,7 @@ def _bind_tcp(address: tuple[str, int], cfg: Any) -> Listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if cfg.reuse_port:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        _prepare(listener)
+        _prepare(listener, cfg)
         listener.bind(address)
         listener.listen(cfg.backlog)
     except BaseException:
@@ -170,7 +199,7 @@ def _bind_unix(path: str, cfg: Any) -> Listener:
     listener = Listener(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.cfg_addr = path
-        _prepare(listener)
+        _prepare(listener, cfg)
         old_umask = os.umask(cfg.umask)
         try:
             listener.bind(path)

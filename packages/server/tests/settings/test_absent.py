@@ -17,7 +17,7 @@ from gunicorn.settings import absent
             "control_socket",
             'distribution gunicorn-control, which is not installed; run: pip install "gunicorn-server[control]"',
         ),
-        ("certfile", "the setting 'certfile' is not in this version yet; remove it"),
+        ("spew", "the setting 'spew' is not in this version yet; remove it"),
         ("wrokers", "there is no setting 'wrokers'; did you mean 'workers'?"),
         ("colour_of_the_sky", "there is no setting 'colour_of_the_sky'"),
     ],

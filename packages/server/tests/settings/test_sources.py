@@ -52,7 +52,7 @@ def test_the_kinds_of_location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("worker = 3", "c.py: there is no setting 'worker'; did you mean 'workers'?"),
         ("if True:\n    work_class = 'sync'", "c.py: there is no setting 'work_class'; did you mean 'worker_class'?"),
         ("def post_forks(server, worker): pass", "there is no setting 'post_forks'; did you mean 'post_fork'?"),
-        ("keyfile = 'k.pem'", "c.py: the setting 'keyfile' is not in this version yet; remove it"),
+        ("spew = True", "c.py: the setting 'spew' is not in this version yet; remove it"),
         ("dirty_apps = ['a:B']", 'run: pip install "gunicorn-server[dirty]"'),
     ],
 )

@@ -1,6 +1,7 @@
 """Validators: what they take, what they make of it, and what they refuse."""
 
 import os
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,3 +135,31 @@ def test_validators_by_name() -> None:
     assert v.by_name("callable:1")(print) is print
     with pytest.raises(KeyError):
         v.by_name("nothing")
+
+
+@pytest.mark.parametrize("val", ["TLS", "tls", "PROTOCOL_TLS", "SSLv23", "2", 2, 17, ssl.PROTOCOL_TLS_SERVER])
+def test_the_negotiated_version_of_tls(val: object) -> None:
+    assert v.validate_ssl_version(val) == ssl.PROTOCOL_TLS_SERVER == v.TLS_NEGOTIATED
+
+
+@pytest.mark.parametrize("val", ["TLSv1_2", "PROTOCOL_TLSv1_2", "5", 5])
+def test_one_version_of_tls(val: object) -> None:
+    assert v.validate_ssl_version(val) == ssl.PROTOCOL_TLSv1_2
+
+
+@pytest.mark.parametrize("val", ["TLSv1", "TLSv1_1", "SSLv3", 1, 3, "TLSv1_3", ""])
+def test_other_versions_of_tls_are_refused(val: object) -> None:
+    with pytest.raises(ValueError, match="is neither TLS nor TLSv1_2"):
+        v.validate_ssl_version(val)
+
+
+def test_what_is_no_version_of_tls() -> None:
+    for val in (None, True, 1.2):
+        with pytest.raises(TypeError, match="not a TLS version"):
+            v.validate_ssl_version(val)
+
+
+def test_certificates_of_clients() -> None:
+    assert [v.validate_cert_reqs(val) for val in (0, "1", ssl.CERT_REQUIRED)] == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"3 is none of: 0 \(no certificate\), 1 \(optional\), 2 \(required\)"):
+        v.validate_cert_reqs(3)

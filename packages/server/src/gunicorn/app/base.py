@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gunicorn import config, util
+from gunicorn import config, sock, util
 from gunicorn.errors import AppImportError, ConfigError
 from gunicorn.settings import sources
 from gunicorn.supervision.service import Service, discover
@@ -150,6 +150,8 @@ class Application(BaseApplication):
         try:
             self.cfg.logger_class  # noqa: B018 - reading it imports it
             self.cfg.worker_class  # noqa: B018
+            if self.cfg.is_ssl:
+                sock.ssl_context(self.cfg)
             self.load()
         except Exception as exc:
             if not isinstance(exc, (ConfigError, AppImportError)):

@@ -45,11 +45,6 @@ EXTRA_FLAGS: dict[str, tuple[str, ...]] = {
 
 # Settings that are not in this version yet, with their flags.
 NOT_YET: dict[str, tuple[str, ...]] = {
-    "ca_certs": ("--ca-certs",),
-    "cert_reqs": ("--cert-reqs",),
-    "certfile": ("--certfile",),
-    "ciphers": ("--ciphers",),
-    "do_handshake_on_connect": ("--do-handshake-on-connect",),
     "dogstatsd_tags": ("--dogstatsd-tags",),
     "enable_backlog_metric": ("--enable-backlog-metric",),
     "http2_cleartext": ("--http2-cleartext",),
@@ -58,7 +53,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     "http2_max_frame_size": ("--http2-max-frame-size",),
     "http2_max_header_list_size": ("--http2-max-header-list-size",),
     "http_protocols": ("--http-protocols",),
-    "keyfile": ("--keyfile",),
     "paste": ("--paste", "--paster"),
     "protocol": ("--protocol",),
     "proxy_allow_ips": ("--proxy-allow-from",),
@@ -66,11 +60,8 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     "raw_paste_global_conf": ("--paste-global",),
     "sendfile": ("--no-sendfile",),
     "spew": ("--spew",),
-    "ssl_context": (),
-    "ssl_version": ("--ssl-version",),
     "statsd_host": ("--statsd-host",),
     "statsd_prefix": ("--statsd-prefix",),
-    "suppress_ragged_eofs": ("--suppress-ragged-eofs",),
     "tmp_upload_dir": (),
     "uwsgi_allow_ips": ("--uwsgi-allow-from",),
     "websocket_max_message_size": ("--websocket-max-message-size",),

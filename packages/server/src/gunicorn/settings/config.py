@@ -194,7 +194,7 @@ class Config:
     @property
     def is_ssl(self) -> bool:
         """Whether connections are encrypted by the server."""
-        return bool(self.__dict__.get("certfile") or self.__dict__.get("keyfile"))
+        return bool(self.certfile or self.keyfile)
 
     @property
     def ssl_options(self) -> dict[str, Any]:

@@ -194,6 +194,40 @@ validate_reload_engine = one_of("auto", "poll", "inotify")
 validate_asgi_loop = one_of("auto", "asyncio", "uvloop")
 validate_asgi_lifespan = one_of("auto", "on", "off")
 
+TLS_NEGOTIATED = 17  # ssl.PROTOCOL_TLS_SERVER; as a number, so that ssl need not be imported
+_SSL_VERSIONS = {
+    "TLS": TLS_NEGOTIATED,
+    "TLS_SERVER": TLS_NEGOTIATED,
+    "SSLV23": TLS_NEGOTIATED,  # what it was called before
+    "2": TLS_NEGOTIATED,
+    "17": TLS_NEGOTIATED,
+    "TLSV1_2": 5,  # ssl.PROTOCOL_TLSv1_2
+    "5": 5,
+}
+
+
+def validate_ssl_version(val: Any) -> int:
+    """A protocol of the module ssl, by number or name: either the negotiated one, or TLS 1.2 alone."""
+    if isinstance(val, bool) or not isinstance(val, int | str):
+        raise TypeError(f"not a TLS version: {val!r}")
+    text = str(int(val)) if isinstance(val, int) else val.strip().upper().removeprefix("PROTOCOL_")
+    try:
+        return _SSL_VERSIONS[text]
+    except KeyError:
+        raise ValueError(
+            f"{val!r} is neither TLS nor TLSv1_2; older versions are not secure (RFC 8996), and for TLS 1.3 alone set "
+            "minimum_version in the hook ssl_context"
+        ) from None
+
+
+def validate_cert_reqs(val: Any) -> int:
+    """0, 1 or 2: the values of ssl.CERT_NONE, CERT_OPTIONAL and CERT_REQUIRED."""
+    number = validate_pos_int(val)
+    if number > 2:
+        raise ValueError(f"{val!r} is none of: 0 (no certificate), 1 (optional), 2 (required)")
+    return number
+
+
 _BY_NAME: dict[str, Callable[[Any], Any]] = {
     "bool": validate_bool,
     "pos_int": validate_pos_int,

@@ -26,7 +26,7 @@ ARGUMENTS = {
 def test_each_hook_takes_its_arguments_and_does_nothing_by_default() -> None:
     cfg = Config()
     hooks = {name for name, setting in cfg.settings.items() if setting.section == "Server Hooks"}
-    assert hooks == set(ARGUMENTS)
+    assert hooks == {*ARGUMENTS, "ssl_context"}
     for name, count in ARGUMENTS.items():
         assert getattr(cfg, name)(*range(count)) is None
 
@@ -50,3 +50,7 @@ def test_a_hook_that_takes_other_arguments_is_refused() -> None:
 def _taking(count: int, seen: list[Any]) -> Any:
     names = ", ".join(f"a{index}" for index in range(count))
     return eval(f"lambda {names}: seen.append(({names},))", {"seen": seen})
+
+
+def test_the_hook_of_tls_takes_what_the_settings_ask_for() -> None:
+    assert Config().ssl_context(None, lambda: "context") == "context"

@@ -12,11 +12,12 @@ from gunicorn.settings.sections import (
     mechanics,
     naming,
     sockets,
+    ssl,
     workers,
 )
 from gunicorn.settings.setting import Setting, class_from
 
-MODULES = (configuration, sockets, workers, http, mechanics, debugging, logs, naming, hooks)
+MODULES = (configuration, sockets, workers, http, mechanics, debugging, logs, naming, ssl, hooks)
 
 # One Setting subclass per declaration, by its CamelCase name.
 CLASSES: dict[str, type[Setting]] = {

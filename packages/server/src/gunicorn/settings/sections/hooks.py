@@ -23,6 +23,11 @@ def _nothing_4(worker: Any, req: Any, environ: Any, resp: Any) -> None:
     """The default of hooks with four arguments."""
 
 
+def _default_ssl_context(config: Any, default_ssl_context_factory: Callable[[], Any]) -> Any:
+    """The default of the hook ssl_context."""
+    return default_ssl_context_factory()
+
+
 _NOTHING: dict[int, Callable[..., None]] = {1: _nothing_1, 2: _nothing_2, 3: _nothing_3, 4: _nothing_4}
 
 
@@ -55,4 +60,17 @@ SETTINGS: tuple[Declaration, ...] = (
     _hook("worker_exit", 2, "worker_exit(server, worker): in the worker, when it is about to end."),
     _hook("nworkers_changed", 3, "nworkers_changed(server, new_value, old_value): the number of workers has changed."),
     _hook("on_exit", 1, "on_exit(server): in the master, just before it ends."),
+    {
+        "name": "ssl_context",
+        "section": "Server Hooks",
+        "validator": "callable:2",
+        "type": callable,
+        "default": _default_ssl_context,
+        "desc": """\
+            ssl_context(config, default_ssl_context_factory): in the master; returns the ssl.SSLContext of all workers.
+
+            Called at the start and at each reload, when certfile is set. The factory makes the context that the other
+            settings of TLS ask for; change it (sni_callback, minimum_version …), or return one of your own.
+            """,
+    },
 )
