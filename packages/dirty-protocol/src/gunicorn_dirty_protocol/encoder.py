@@ -13,7 +13,7 @@ from typing import Any
 
 from .codes import BYTES, DICT, FLOAT, INT, LIST, MAX_KNOWN_KEY, MAX_KNOWN_KEYS, MIN_RUN, STR, pack_head
 from .errors import EncodeError, ErrorKind
-from .limits import Limits
+from .limits import UNCHECKED, Limits
 
 __all__ = ["ENCODERS", "Append", "Encoder", "encode_bytes", "encode_value", "encoder_of", "refused"]
 
@@ -27,8 +27,7 @@ _pack_float = struct.Struct(">Bd").pack
 _NONE = b"\x00"
 _TRUE = b"\x01\x01"
 _FALSE = b"\x01\x00"
-_SHORT = 128
-_STR_HEADS = tuple(pack_head(STR, size) for size in range(_SHORT))
+_STR_HEADS = tuple(pack_head(STR, size) for size in range(UNCHECKED))
 _SMALL = 32
 _LIST_HEADS = tuple(pack_head(LIST, count) for count in range(_SMALL))
 _DICT_HEADS = tuple(pack_head(DICT, count) for count in range(_SMALL))
@@ -38,8 +37,9 @@ _small_int = _SMALL_INTS.get
 # Bytes values from this size on are pieces of their own, so that they are copied by the join alone, or not at all.
 _LARGE = 1024
 
-_known_keys: dict[str, bytes] = {}  # keys are at most MAX_KNOWN_KEY long, which is below _SHORT
-_NO_KEYS: dict[str, bytes] = {}
+_known_keys: dict[str, bytes] = {}  # keys are at most MAX_KNOWN_KEY long, which is below UNCHECKED
+_known_key = _known_keys.get
+_NO_KEYS: dict[str, bytes] = {}  # for limits that a known key may break
 
 
 def encode_value(value: Any, append: Append, room: int, limits: Limits) -> None:
@@ -55,8 +55,8 @@ def _encode_dict(value: dict[Any, Any], append: Append, room: int, limits: Limit
     if room < 1 or count > limits.max_items:
         raise refused(count, limits)
     append(_DICT_HEADS[count] if count < _SMALL else pack_head(DICT, count))
-    # With limits below what is prepared, everything goes the long way, which checks them.
-    known, short = (_known_keys.get, _SHORT) if limits.max_length >= _SHORT else (_NO_KEYS.get, 0)
+    short = limits.unchecked
+    known = _known_key if short else _NO_KEYS.get
     for key, item in value.items():
         append(known(key) or _encode_key(key, limits))
         kind = type(item)
@@ -78,6 +78,10 @@ def _encode_dict(value: dict[Any, Any], append: Append, room: int, limits: Limit
             append(_NONE)
         elif kind is bool:
             append(_TRUE if item else _FALSE)
+        elif kind is dict:
+            _encode_dict(item, append, room - 1, limits)
+        elif kind is list:
+            _encode_list(item, append, room - 1, limits)
         else:
             (ENCODERS.get(kind) or encoder_of(item))(item, append, room - 1, limits)
 
@@ -89,7 +93,7 @@ def _encode_list(value: Sequence[Any], append: Append, room: int, limits: Limits
     append(_LIST_HEADS[count] if count < _SMALL else pack_head(LIST, count))
     if count >= MIN_RUN and _encode_run(value, append):
         return
-    short = _SHORT if limits.max_length >= _SHORT else 0
+    short = limits.unchecked
     for item in value:
         kind = type(item)
         if kind is str:
@@ -110,6 +114,10 @@ def _encode_list(value: Sequence[Any], append: Append, room: int, limits: Limits
             append(_NONE)
         elif kind is bool:
             append(_TRUE if item else _FALSE)
+        elif kind is dict:
+            _encode_dict(item, append, room - 1, limits)
+        elif kind is list:
+            _encode_list(item, append, room - 1, limits)
         else:
             (ENCODERS.get(kind) or encoder_of(item))(item, append, room - 1, limits)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-__all__ = ["DEFAULT_LIMITS", "V1_LIMITS", "Limits"]
+__all__ = ["DEFAULT_LIMITS", "UNCHECKED", "V1_LIMITS", "Limits"]
 
 MIB = 1024 * 1024
+UNCHECKED = 128
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,15 @@ class Limits:
     max_items: int = 1024 * 1024
     max_depth: int = 512
     extensions: bool = True
+    # The encoder checks no str shorter than this many bytes: UNCHECKED, or 0 when max_length is below that.
+    unchecked: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("max_payload", "max_length", "max_items", "max_depth"):
             value = getattr(self, name)
             if not 0 <= value <= 0xFFFFFFFF:
                 raise ValueError(f"{name} is {value!r}; the wire can express 0 to 4294967295")
+        object.__setattr__(self, "unchecked", UNCHECKED if self.max_length >= UNCHECKED else 0)
 
 
 DEFAULT_LIMITS = Limits()

@@ -27,7 +27,12 @@ def encode(value: object, limits: Limits = DEFAULT_LIMITS) -> bytes:
 
     :raises EncodeError: with the offset that the value at fault would have had (for one within a set, the set's)
     """
-    return b"".join(encode_chunks(value, limits))
+    chunks: list[Buffer] = []
+    try:
+        (ENCODERS.get(type(value)) or encoder_of(value))(value, chunks.append, limits.max_depth, limits)
+    except (EncodeError, RecursionError) as error:
+        raise _failed(error, chunks) from None
+    return b"".join(chunks)
 
 
 def encode_chunks(value: object, limits: Limits = DEFAULT_LIMITS) -> list[Buffer]:
@@ -38,12 +43,17 @@ def encode_chunks(value: object, limits: Limits = DEFAULT_LIMITS) -> list[Buffer
     chunks: list[Buffer] = []
     try:
         (ENCODERS.get(type(value)) or encoder_of(value))(value, chunks.append, limits.max_depth, limits)
-    except EncodeError as error:
-        error.offset = sum(map(len, chunks))
-        raise
-    except RecursionError:
-        raise EncodeError(ErrorKind.TOO_DEEP, "nested deeper than Python's stack", sum(map(len, chunks))) from None
+    except (EncodeError, RecursionError) as error:
+        raise _failed(error, chunks) from None
     return chunks
+
+
+def _failed(error: EncodeError | RecursionError, chunks: list[Buffer]) -> EncodeError:
+    """The error to raise when these chunks were made before *error*, with the offset that they give it."""
+    if isinstance(error, RecursionError):
+        error = EncodeError(ErrorKind.TOO_DEEP, "nested deeper than Python's stack")
+    error.offset = sum(map(len, chunks))
+    return error
 
 
 def decode(data: Buffer, limits: Limits = DEFAULT_LIMITS, *, views_from: int | None = None) -> Any:
