@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import signal
 import socket
 import statistics
@@ -28,7 +29,7 @@ APPS = HERE / "apps"
 PATIENCE = 60.0  # seconds for a server to answer, or to end
 
 # What we are compared with. Each set goes into one environment; the optional ones need a C compiler and libraries.
-PEERS = ("gunicorn==27.0.1", "granian", "uvicorn", "uvloop", "httptools")
+PEERS = ("gunicorn[gevent]==27.0.1", "granian", "uvicorn", "uvloop", "httptools")
 OPTIONAL_PEERS = ("bjoern",)
 
 
@@ -65,7 +66,7 @@ class Peers:
         """The installed peers by name."""
         command = [self.python, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"]
         listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        wanted = {peer.partition("=")[0] for peer in (*PEERS, *OPTIONAL_PEERS)}
+        wanted = {re.split(r"[\[=]", peer)[0] for peer in (*PEERS, *OPTIONAL_PEERS)}
         return {entry["name"]: entry["version"] for entry in listed if entry["name"] in wanted}
 
 
@@ -91,7 +92,7 @@ class Server:
     def start(self) -> None:
         """Start it and wait until it answers. Raises RuntimeError, with its output, when it does not."""
         self.port = free_port()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - stop() closes it
+        self._log = tempfile.TemporaryFile("ab+")  # noqa: SIM115 - stop() closes it; appending, so that it can be cut
         environ = {name: value for name, value in os.environ.items() if not name.startswith("GUNICORN_")}
         folder = tempfile.gettempdir()  # not this one: http.py would hide the standard library's http
         with pinned(self.cores):
@@ -124,10 +125,14 @@ class Server:
         self._log.seek(0)
         return str(self._log.read().decode(errors="replace"))
 
-    def cpu(self) -> float:
-        """CPU seconds that its processes, also those that ended, have used so far, in user and kernel."""
+    def forget_output(self) -> None:
+        """Empty the file that its output, and with it an access log, goes to."""
+        self._log.truncate(0)
+
+    def processes(self) -> dict[int, float]:
+        """Its processes, with the CPU seconds that each, and its children that ended, has used in user and kernel."""
         assert self._process is not None
-        ticks = 0
+        found = {}
         for entry in os.listdir("/proc"):
             if entry.isdigit():
                 try:
@@ -135,8 +140,21 @@ class Server:
                 except (FileNotFoundError, ProcessLookupError):
                     continue
                 if int(fields[3]) == self._process.pid:  # its session
-                    ticks += sum(map(int, fields[11:15]))
-        return ticks / os.sysconf("SC_CLK_TCK")
+                    found[int(entry)] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+        return found
+
+    def cpu(self) -> float:
+        """CPU seconds that all its processes have used so far."""
+        return sum(self.processes().values())
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes (PSS: shared pages by their share) of the process that works most, the worker, and of all together."""
+        used = self.processes()
+        sizes = {}
+        for pid in used:
+            found = re.search(r"^Pss: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+            sizes[pid] = int(found[1]) * 1024 if found else 0
+        return sizes[max(used, key=lambda pid: used[pid])], sum(sizes.values())
 
     def stop(self) -> None:
         """End it and all its children."""

@@ -1,111 +1,222 @@
-"""Requests per second of one worker on one core: 13-byte reply, keep-alive, 32 connections, access log off.
+"""One worker on one core under HTTP load, ours beside the peers: requests/s, CPU time, latency, memory.
 
-`hatch run bench:http`, or `python integration/benchmarks/http.py` where the packages are installed; see README.md.
+`hatch run bench:http`, or `python integration/benchmarks/http.py` where the packages are installed; see README.md. The
+full run writes its tables and plots to docs/benchmarks.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
+import datetime
+import os
+import platform
 import subprocess
 import sys
-from functools import partial
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 if not __package__:  # run as a script: its folder would hide the standard library's http from everything
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from integration.benchmarks import harness
-from integration.benchmarks.harness import Comparison, Peers, Sample, Server
+from integration.benchmarks import harness, load, report
+from integration.benchmarks.harness import Peers, Server, say
+from integration.benchmarks.load import Load, NoGenerator
+from integration.benchmarks.results import FIRST, Results
+from integration.benchmarks.scenarios import SCENARIOS, Scenario
+from integration.benchmarks.servers import Candidate, candidates
 
-CONNECTIONS = 32
-WSGI, ASGI = "bench_hello:wsgi", "bench_hello:asgi"
-
-
-def ours(name: str, *options: str) -> Server:
-    """Our server with one worker."""
-    words = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--log-level", "warning"]
-    return Server(name, [*words, "--no-control-socket", "--workers", "1", *options], harness.cores()[0])
+DOCS = harness.HERE.parents[1] / "docs" / "benchmarks"
 
 
-def peers_servers(peers: Peers) -> dict[str, Server]:
-    """The others, each as its documentation recommends it for one core."""
-    python = peers.python
-    core = harness.cores()[0]
-    gunicorn = [python, "-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--log-level", "warning", "--workers", "1"]
-    granian = [python, "-m", "granian", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1", "--http", "1"]
-    granian += ["--log-level", "warning", "--runtime-threads", "1"]
-    uvicorn = [python, "-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning"]
-    uvicorn += ["--no-access-log", "--loop", "uvloop", "--http", "httptools", "--lifespan", "off"]
-    serve = "import bjoern, sys; from bench_hello import wsgi; bjoern.run(wsgi, '127.0.0.1', int(sys.argv[1]))"
-    one_thread = ["--blocking-threads", "1"]
-    servers = [
-        Server("granian-wsgi", [*granian, "--interface", "wsgi", *one_thread, WSGI], core),
-        Server("granian-asgi", [*granian, "--interface", "asginl", "--loop", "uvloop", ASGI], core),
-        Server("gunicorn27-sync", [*gunicorn, "--worker-class", "sync", WSGI], core),
-        Server("gunicorn27-gthread", [*gunicorn, "--worker-class", "gthread", "--threads", "4", WSGI], core),
-        Server("uvicorn", [*uvicorn, ASGI], core),
-        Server("bjoern", [python, "-c", serve, "{port}"], core),
-    ]
-    return {server.name: server for server in servers}
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured.
+
+    :ivar seconds: of one round of wrk, which counts in whole seconds
+    :ivar logged: the scenarios that are also measured with access logs
+    :ivar paced: the scenarios whose latencies are measured
+    :ivar paced_rounds: of `paced_seconds` each
+    """
+
+    rounds: int
+    seconds: int
+    logged: frozenset[str]
+    paced: frozenset[str]
+    paced_rounds: int
+    paced_seconds: float
 
 
-def measure(server: Server, seconds: float) -> Sample:
-    """One round. Raises RuntimeError when answers were wrong."""
-    command = [
-        sys.executable,
-        str(harness.HERE / "load.py"),
-        "127.0.0.1",
-        str(server.port),
-        str(CONNECTIONS),
-        str(seconds),
-    ]
-    before = server.cpu()
-    with harness.pinned(harness.cores()[1]):
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    result = json.loads(output)
-    used = server.cpu() - before
-    if result["errors"] > result["requests"] / 100:
-        raise RuntimeError(f"{server.name}: {result['errors']} bad answers\n{server.output()}")
-    return Sample(result["requests"] / result["seconds"], used / result["requests"] * 1e6)
+FULL = Extent(4, 1, frozenset(SCENARIOS), frozenset(SCENARIOS), 2, 1.5)
+QUICK = Extent(2, 1, frozenset({FIRST}), frozenset({FIRST}), 1, 1.0)
+
+
+class Run:
+    """One run over all that was asked for; fills `results`."""
+
+    def __init__(
+        self, extent: Extent, scenarios: Sequence[Scenario], servers: Sequence[Candidate], cache: Path
+    ) -> None:
+        self.extent, self.scenarios, self.candidates = extent, scenarios, servers
+        self.results = Results()
+        self.client = load.paced_client(cache)
+        self._stack = ExitStack()
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        self.loads = {one.name: Load(one.write(folder), one.connections, one.name == "browser") for one in scenarios}
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._stack.close()
+
+    def everything(self) -> None:
+        for family in ("wsgi", "asgi"):
+            members = [one for one in self.candidates if one.family == family]
+            quiet = [member.server(logging=False) for member in members]
+            logging = [one.server(logging=True) for one in members if one.logging is not None and one.target]
+            if not any(scenario.name in self.extent.logged for scenario in self.scenarios):
+                logging = []
+            with harness.running(*quiet, *logging):
+                for scenario in self.scenarios:
+                    self.throughput(scenario, quiet + (logging if scenario.name in self.extent.logged else []))
+                    if scenario.name in self.extent.paced:
+                        compared = {one.name for one in members if one.target}
+                        self.latency(scenario, [server for server in quiet if server.name in compared])
+        self.memory()
+
+    def throughput(self, scenario: Scenario, servers: Sequence[Server]) -> None:
+        """All run at the same time, one is under load; every other round goes through them backwards."""
+        say(f"{scenario.title}: {', '.join(server.name for server in servers)}")
+        rates = self.results.rates.setdefault(scenario.name, {})
+        for server in servers:
+            scenario.check("127.0.0.1", server.port)
+        for turn in range(self.extent.rounds):
+            for server in servers[:: -1 if turn % 2 else 1]:
+                sample = load.as_fast_as_it_can(server, self.loads[scenario.name], self.extent.seconds)
+                rates.setdefault(server.name, []).append(sample)
+                server.forget_output()
+
+    def latency(self, scenario: Scenario, servers: Sequence[Server]) -> None:
+        """At half of what the slowest manages; Gunicorn 27, being far away, at half of its own."""
+        rates = {server.name: self.results.rate(scenario.name, server.name) or 1.0 for server in servers}
+        common = min((rate for name, rate in rates.items() if not name.startswith("gunicorn27")), default=1e9)
+        paces = self.results.paces.setdefault(scenario.name, {})
+        latencies = self.results.latencies.setdefault(scenario.name, {})
+        for turn in range(self.extent.paced_rounds):
+            for server in servers[:: -1 if turn % 2 else 1]:
+                pace = paces[server.name] = min(rates[server.name], common) / 2
+                found = load.at_rate(
+                    self.client, server.port, self.loads[scenario.name], pace, self.extent.paced_seconds
+                )
+                latencies.setdefault(server.name, []).append(found)
+
+    def memory(self) -> None:
+        """Each server alone, after the same few requests."""
+        say("memory")
+        scenario = self.scenarios[0]
+        for candidate in self.candidates:
+            server = candidate.server(logging=False)
+            with harness.running(server):
+                load.at_rate(self.client, server.port, self.loads[scenario.name], 1000, 0.5)
+                self.results.memory[candidate.name] = server.memory()
+
+
+def about(peers: Peers, extent: Extent, began: float) -> dict[str, object]:
+    """The circumstances, for the report."""
+    model = platform.processor()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    ours = subprocess.run(
+        [sys.executable, "-c", "import gunicorn; print(gunicorn.__version__)"],
+        capture_output=True, text=True, check=True, cwd=tempfile.gettempdir(),
+    ).stdout.strip()  # fmt: skip
+    root = ["git", "-C", str(harness.HERE), "describe", "--always", "--dirty"]
+    commit = subprocess.run(root, capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"),
+        "minutes": round((time.monotonic() - began) / 60, 1),
+        "machine": f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "load": os.getloadavg(),
+        "python": platform.python_version(),
+        "gunicorn-server": f"{ours} ({commit})" if commit else ours,
+        "peers": peers.versions(),
+        "wrk": load.need_wrk(),
+        "rounds": extent.rounds,
+        "seconds": extent.seconds,
+        "paced_rounds": extent.paced_rounds,
+        "paced_seconds": extent.paced_seconds,
+    }
+
+
+def chosen(words: str | None, available: Sequence[str], what: str) -> list[str]:
+    """The names in a list with commas. Raises SystemExit for one that there is not."""
+    if words is None:
+        return list(available)
+    names = words.split(",")
+    if unknown := set(names) - set(available):
+        sys.exit(f"no such {what}: {', '.join(sorted(unknown))}; there are {', '.join(available)}")
+    return [name for name in available if name in names]
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="under three minutes: fewer rounds, logs and latencies once"
+    )
+    parser.add_argument("--scenarios", metavar="NAMES", help=f"with commas, of: {', '.join(SCENARIOS)}")
+    parser.add_argument("--servers", metavar="NAMES", help="with commas; sync, granian-wsgi …")
+    parser.add_argument(
+        "--rounds", type=int, help=f"rounds of each server (default: {FULL.rounds}, quick {QUICK.rounds})"
+    )
+    parser.add_argument("--peers", type=Path, metavar="DIR", help="environment of the peers (default: in the cache)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where index.md, results.json and the plots go")
+    parser.add_argument(
+        "--render", type=Path, metavar="FILE", help="measure nothing; write the pages of this results.json"
+    )
+    return parser.parse_args()
+
+
+def measured(options: argparse.Namespace) -> Results:
+    """Measure what the options say. Raises NoGenerator and RuntimeError."""
+    began = time.monotonic()
+    load.need_wrk()
+    peers = Peers(options.peers)
+    peers.install()
+    extent = QUICK if options.quick else FULL
+    if options.rounds:
+        extent = Extent(**{**extent.__dict__, "rounds": options.rounds})
+    available = candidates(peers)
+    names = chosen(options.servers, [one.name for one in available], "server")
+    servers = [one for one in available if one.name in names and (one.target or options.servers or not options.quick)]
+    scenarios = [SCENARIOS[name] for name in chosen(options.scenarios, list(SCENARIOS), "scenario")]
+    with Run(extent, scenarios, servers, peers.folder.parent) as run:
+        try:
+            run.everything()
+        except RuntimeError:
+            print(report.text(run.results))  # what is there already took minutes
+            raise
+        run.results.about = about(peers, extent, began)
+    return run.results
 
 
 def main() -> int:
-    options = harness.parser(__doc__ or "", rounds=5, seconds=3.0).parse_args()
-    peers = Peers(options.peers)
-    peers.install()
-    others = peers_servers(peers)
-    if "bjoern" not in peers.versions():
-        del others["bjoern"]
-
-    sync = ours("sync", "--worker-class", "sync", WSGI)
-    gthread = ours("gthread", "--worker-class", "gthread", "--threads", "4", WSGI)
-    asgi = ours("asgi", "--worker-class", "asgi", "--asgi-lifespan", "off", ASGI)
-    plan = [
-        (sync, "granian-wsgi", 1.0),
-        (sync, "gunicorn27-sync", 6.0),
-        (sync, "bjoern", 0.0),
-        (gthread, "granian-wsgi", 1.0),
-        (gthread, "gunicorn27-gthread", 6.0),
-        (asgi, "uvicorn", 1.5),
-        (asgi, "granian-asgi", 0.0),
-    ]
-    done: list[Comparison] = []
-    for server, name, target in plan:
-        if name not in others or options.only not in f"{server.name} {name}":
-            continue
-        with harness.running(server, others[name]):
-            done.append(
-                harness.compare(
-                    server,
-                    others[name],
-                    partial(measure, seconds=options.seconds),
-                    options.rounds,
-                    name="13 bytes",
-                    unit="req/s",
-                    target=target,
-                )
-            )
-    return harness.report(done, peers, options)
+    options = parse()
+    try:
+        results = Results.read(options.render) if options.render else measured(options)
+    except (NoGenerator, RuntimeError) as problem:
+        sys.exit(f"{problem}")
+    print(report.text(results))
+    restricted = options.quick or options.scenarios or options.servers or options.rounds
+    if output := options.output or (None if restricted else DOCS):
+        report.write(results, output)
+        say(f"written to {output}")
+    return report.status(results)
 
 
 if __name__ == "__main__":

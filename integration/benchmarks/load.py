@@ -1,115 +1,104 @@
-"""HTTP load on one URL from keep-alive connections: by wrk where it is installed, else by a small epoll client of ours.
+"""Load on a server: as fast as it can with wrk, or at a constant rate with the client in generators/paced.c.
 
-Called by harness.py in a process of its own, so that it can be pinned to other cores than the server:
-`python load.py HOST PORT CONNECTIONS SECONDS` prints `{"requests": …, "seconds": …, "errors": …, "tool": …}`.
-The epoll client does some 20,000 to 40,000 requests/s: with it, fast servers wait for the client, so read the CPU time
-per request instead of requests/s.
+Both run on other cores than the server, and send the requests of a scenario's file. http.py calls it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
-import select
 import shutil
-import socket
 import subprocess
-import sys
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
-CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+from integration.benchmarks import harness
+from integration.benchmarks.harness import Sample, Server
 
-
-def wrk(host: str, port: int, connections: int, seconds: float) -> dict[str, float | str]:
-    """Drive with wrk. Raises RuntimeError when it says nothing that can be read."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", f"http://{host}:{port}/"]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m)", output)
-    if found is None:
-        raise RuntimeError(f"wrk's output is not understood: {output}")
-    unit = {"ms": 0.001, "s": 1.0, "m": 60.0}[found[3]]
-    wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
-    errors = int(wrong[1]) if wrong else 0
-    return {"requests": int(found[1]) - errors, "seconds": float(found[2]) * unit, "errors": errors, "tool": "wrk"}
+GENERATORS = harness.HERE / "generators"
+UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+NO_WRK = """wrk is not installed. It makes the load (most other generators are slower than the servers):
+    apt-get install wrk        (Debian, Ubuntu)
+    dnf install wrk            (Fedora)
+or build it from its repository wg/wrk."""
 
 
-@dataclass
-class Client:
-    """One connection with one request at a time in flight."""
+@dataclass(frozen=True)
+class Load:
+    """What the generators need of a scenario.
 
-    sock: socket.socket
-    buffer: bytes = b""
-    need: int = 0  # bytes of the answer, once its head is known
-    closes: bool = field(default=False)
+    :ivar requests: the file with the requests
+    """
 
-
-def epoll(host: str, port: int, connections: int, seconds: float) -> dict[str, float | str]:
-    """Drive with an epoll loop; a connection that the server closes after its answer is opened anew."""
-    request = f"GET / HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
-    poller = select.epoll()
-    clients: dict[int, Client] = {}
-    done = errors = 0
-
-    def connect() -> None:
-        sock = socket.create_connection((host, port))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        clients[sock.fileno()] = Client(sock)
-        poller.register(sock.fileno(), select.EPOLLIN)
-        sock.sendall(request)
-
-    def disconnect(client: Client) -> None:
-        del clients[client.sock.fileno()]
-        poller.unregister(client.sock.fileno())
-        client.sock.close()
-
-    for _ in range(connections):
-        connect()
-    began = time.perf_counter()
-    end = began + seconds
-    while time.perf_counter() < end:
-        for fd, _ in poller.poll(1.0):
-            client = clients[fd]
-            try:
-                data = client.sock.recv(65536)
-            except ConnectionError:
-                data = b""
-            if not data:
-                errors += 1
-                disconnect(client)
-                connect()
-                continue
-            client.buffer += data
-            if not client.need:
-                read_head(client)
-            if client.need and len(client.buffer) >= client.need:
-                good = client.buffer.startswith(b"HTTP/1.1 200")
-                done, errors = done + good, errors + (not good)
-                client.buffer, client.need = b"", 0
-                if client.closes:
-                    disconnect(client)
-                    connect()
-                else:
-                    client.sock.sendall(request)
-    took = time.perf_counter() - began
-    for client in list(clients.values()):
-        disconnect(client)
-    poller.close()
-    return {"requests": done, "seconds": took, "errors": errors, "tool": "epoll"}
+    requests: Path
+    connections: int
+    several: bool
 
 
-def read_head(client: Client) -> None:
-    """Learn from the head of an answer, once it is whole, where the answer ends. Answers have a Content-Length here."""
-    head, separator, _ = client.buffer.partition(b"\r\n\r\n")
-    if separator:
-        length = CONTENT_LENGTH.search(head)
-        if length is None:
-            raise RuntimeError(f"an answer without Content-Length: {head!r}")
-        client.need = len(head) + 4 + int(length[1])
-        client.closes = b"\r\nconnection: close" in head.lower()
+class NoGenerator(Exception):
+    """A generator is missing; the message says how to get it."""
 
 
-if __name__ == "__main__":
-    host, port, connections, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-    drive = wrk if shutil.which("wrk") else epoll
-    print(json.dumps(drive(host, port, connections, seconds)))
+def need_wrk() -> str:
+    """wrk's version. Raises NoGenerator."""
+    if not shutil.which("wrk"):
+        raise NoGenerator(NO_WRK)
+    output = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout
+    return output.split("[")[0].strip() or "wrk"
+
+
+def as_fast_as_it_can(server: Server, load: Load, seconds: int) -> Sample:
+    """Requests per second, and CPU time per request. Raises RuntimeError when answers were wrong."""
+    script = GENERATORS / ("replay.lua" if load.several else "repeat.lua")
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{load.connections}",
+        f"-d{seconds}s",
+        "-s",
+        str(script),
+        f"http://127.0.0.1:{server.port}/",
+    ]
+    before = server.cpu()
+    with harness.pinned(harness.cores()[1]):
+        result = subprocess.run([*command, "--", str(load.requests)], capture_output=True, text=True, check=False)
+    used = server.cpu() - before
+    found = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m)\b", result.stdout)
+    if found is None or not int(found[1]):
+        raise RuntimeError(f"{server.name}: {result.stdout}{result.stderr}\n{server.output()}")
+    requests, took = int(found[1]), float(found[2]) * UNITS[found[3]]
+    wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", result.stdout)
+    if wrong and int(wrong[1]) > requests / 100:
+        raise RuntimeError(f"{server.name}: {result.stdout}\n{server.output()}")
+    return Sample(requests / took, used / requests * 1e6)
+
+
+def paced_client(folder: Path) -> Path:
+    """The compiled client, made when its source has changed. Raises NoGenerator when there is no C compiler."""
+    source = GENERATORS / "paced.c"
+    program = folder / f"paced-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
+    if not program.exists():
+        compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+        if not compiler:
+            raise NoGenerator(
+                "latencies are measured by generators/paced.c, which needs a C compiler: apt-get install gcc"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = program.with_suffix(f".{os.getpid()}")
+        subprocess.run([compiler, "-O2", "-o", str(unfinished), str(source)], check=True)
+        unfinished.replace(program)
+    return program
+
+
+def at_rate(program: Path, port: int, load: Load, rate: float, seconds: float) -> dict[str, float]:
+    """Latencies in microseconds (p50, p90, p99, p999, max) at `rate` requests/s, from when each was due.
+
+    Also `requests` (answered), `unanswered` and `errors`. Raises subprocess.CalledProcessError.
+    """
+    words = [str(program), "127.0.0.1", str(port), str(load.connections), f"{rate:.3f}", f"{seconds:.3f}"]
+    with harness.pinned(harness.cores()[1]):
+        output = subprocess.run([*words, str(load.requests)], capture_output=True, text=True, check=True).stdout
+    result: dict[str, float] = json.loads(output)
+    return result
