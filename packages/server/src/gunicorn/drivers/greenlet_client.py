@@ -1,0 +1,395 @@
+"""One connection of the greenlet driver and the greenlet that serves it, in blocking style.
+
+    Client.run ─► H1Connection ─► Runner ─► Client.transmit ─► socket
+
+Its socket never blocks; where a call would, the greenlet waits in the hub, and the others run. What it waits for, and
+since when, is kept here for the driver's timekeeper, which ends what takes too long: so waiting needs no timer.
+"""
+
+from __future__ import annotations
+
+import io
+from time import monotonic
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+import gevent
+from gevent.socket import SHUT_WR
+
+from gunicorn.drivers.admission import Stage, overstays
+from gunicorn.drivers.body_stream import body_stream
+from gunicorn.drivers.runner import PeerGoneError
+from gunicorn.drivers.selector import ARRIVAL_TIMEOUT, LINGER_TIMEOUT, RECEIVE_SIZE, WRITE_TIMEOUT, host_of
+from gunicorn.http.errors import RemoteProtocolError, RequestTimeout
+from gunicorn.http.events import Data, Disconnected, Request
+from gunicorn.http.h1.connection import H1Connection
+from gunicorn.wsgi.environ import connection_environ
+
+if TYPE_CHECKING:
+    from gunicorn.drivers.greenlet import GreenletDriver
+
+COLLECTED: Final = 65536  # bytes: a body of at most so many is received before the application is called
+TURN: Final = 1 << 20  # bytes that a stream may write, to a client that takes them at once, before others get a turn
+
+READABLE: Final = 1  # libev's masks
+WRITABLE: Final = 2
+# What a client's greenlet waits for; NOTHING while it runs, or waits on behalf of the application.
+NOTHING: Final = 0
+TO_READ: Final = 1
+TO_WRITE: Final = 2
+TO_LINGER: Final = 3
+TO_SHAKE: Final = 4
+
+
+class GivenUpError(TimeoutError):
+    """The connection's place is needed for others (``drivers.admission``)."""
+
+
+class Client:
+    """A connection and the greenlet that serves it. *sock* is gevent's."""
+
+    __slots__ = (
+        "_body_bytes", "_body_since", "_driver", "_environ", "_greedy", "_http", "_owner", "_peer", "_reader", "_recv",
+        "_send", "_shown", "_since", "_sock", "_waits", "_writer", "busy_since", "given_up", "greenlet", "overdue",
+    )  # fmt: skip
+
+    reads_first = False  # whether there may be something to receive though the socket is not readable
+
+    def __init__(self, driver: GreenletDriver, sock: Any, peer: Any) -> None:
+        self._driver = driver
+        self._owner = sock
+        self._shown: Any = sock  # the application's gunicorn.socket
+        # Non-blocking, and without the layer that waits: waiting is done here.
+        self._sock: Any = sock._sock
+        self._peer = peer
+        trusted = driver.policy.trusts(peer[0] if isinstance(peer, tuple) else None)
+        self._http = H1Connection(driver.reader, driver.preamble, driver.secure, trusted)
+        self._environ: dict[str, Any] | None = None
+        self._reader = driver.hub.loop.io(sock.fileno(), READABLE)
+        self._writer: Any = None  # made when it is needed
+        self._waits = NOTHING
+        self._since = monotonic()  # when the state began that http.deadline() speaks of
+        self._body_since = 0.0  # when the head of a request with a body was read, and how much of it came since
+        self._body_bytes = 0
+        self._greedy = 0  # bytes that the application streamed without giving way
+        self.busy_since = 0.0  # when the application was called, later by what it has waited for the client; 0.0: idle
+        self.overdue = False
+        self.given_up = False
+        self._open()
+        self._recv = self._sock.recv
+        self._send = self._sock.send
+        self.greenlet = gevent.spawn(self.run)
+
+    def _open(self) -> None:
+        """What a kind of connection needs before its greenlet runs."""
+
+    def run(self) -> None:
+        """Serve the connection to its end. Nothing of :class:`Exception` comes out."""
+        try:
+            self._serve()
+        except PeerGoneError:
+            pass
+        except Exception:
+            self._driver.log.exception("Error on the connection of %s", self._peer)
+        finally:
+            self._reader.close()
+            if self._writer is not None:
+                self._writer.close()
+            self._owner.close()
+            self._driver.forget(self)
+
+    def _serve(self) -> None:
+        http = self._http
+        run = self._driver.runner.run
+        transmit = self.transmit
+        while True:
+            try:
+                while not isinstance(request := http.next_event(), Request):
+                    if http.closing or not self.receive():
+                        return
+                if request.end_stream:
+                    body: BinaryIO | None = io.BytesIO()
+                else:
+                    body = self._begin_body(request)
+                    if body is None:
+                        return
+            except RemoteProtocolError as error:
+                self.report(error)
+                http.refuse(error)
+                break
+            environ = self._environ
+            if environ is None:
+                environ = self._begin_environ()
+            self.busy_since = monotonic()
+            run(http, request, body, environ, transmit)  # type: ignore[arg-type]
+            self.busy_since = 0.0
+            data = http.data_to_send()
+            if data:
+                self._write(data)
+            if http.closing:
+                if request.end_stream:
+                    self._say_goodbye()
+                    return
+                break
+        self.flush()
+        self._linger()
+
+    def _begin_environ(self) -> dict[str, Any]:
+        """What the environs of all requests of the connection have in common."""
+        self._environ = connection_environ(
+            self._driver.runner.environ, self._shown, self._owner.getsockname(), self._peer
+        )
+        return self._environ
+
+    def _begin_body(self, request: Request) -> BinaryIO | None:
+        """What the application reads its input from; None when the peer went away before it began.
+
+        A small body is received first, so that an application that ignores it leaves the connection usable, and a slow
+        sender holds nothing of the application.
+        """
+        self._body_since, self._body_bytes = monotonic(), 0
+        length = request.content_length
+        if length is None or length > COLLECTED or request.expects_continue:
+            return body_stream(self)
+        parts = []
+        while True:
+            event = self.next_data()
+            if not isinstance(event, Data):
+                return None
+            parts.append(event.data)
+            if event.end_stream:
+                return io.BytesIO(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    # ---------------------------------------------------------------- receiving
+
+    def next_data(self) -> Data | Disconnected:
+        """The next part of the request's body, waiting for it.
+
+        Raises :class:`RemoteProtocolError` for a body that is refused or too slow, PeerGoneError.
+        """
+        http = self._http
+        while True:
+            event = http.next_event()
+            if isinstance(event, (Data, Disconnected)):
+                return event
+            self.flush()  # 100 Continue
+            if not self.receive():
+                return Disconnected()
+
+    def receive(self) -> bool:
+        """Give the connection what the peer sends next, waiting for it; False when an idle peer waited too long.
+
+        Raises :class:`RequestTimeout` when it took too long within a request, PeerGoneError when it has gone.
+        """
+        http = self._http
+        idle = http.idle
+        data = None
+        if http.request is not None or self.reads_first:  # more of its body is here already, mostly
+            data = self._receive_now()
+        if data is None:
+            if idle or http.request is not None:  # else a head that began earlier goes on
+                self._since = monotonic()
+            try:
+                data = self._receive_later()
+            except TimeoutError as error:  # thrown by end_wait()
+                if idle:
+                    data = self._receive_now()  # what came at the last moment counts
+                    if data is None:
+                        return False
+                    self.given_up = False
+                elif self.given_up:
+                    raise RequestTimeout(f"{error}") from None
+                else:
+                    raise RequestTimeout(f"the request was not complete after {http.deadline():g} seconds") from None
+        if not data:
+            http.receive_eof()
+            return True
+        if idle:
+            self._since = monotonic()
+        else:
+            self._body_bytes += len(data)
+        http.receive_data(data)
+        if self._driver.draining:
+            http.drain()
+        return True
+
+    def _receive_now(self) -> bytes | None:
+        """What is here; None for nothing, ``b""`` for the end."""
+        try:
+            return self._recv(RECEIVE_SIZE)  # type: ignore[no-any-return]
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise PeerGoneError(f"the client has gone away: {error}") from error
+
+    def _receive_later(self) -> bytes:
+        """What comes next. Raises TimeoutError when the timekeeper says so."""
+        while True:
+            self._wait(self._reader, TO_READ)
+            data = self._receive_now()
+            if data is not None:
+                return data
+
+    def report(self, error: RemoteProtocolError) -> None:
+        """Log a refusal; once, where it is found."""
+        self._driver.log.warning("Invalid request from ip=%s: %s", host_of(self._peer), error)
+
+    # ---------------------------------------------------------------- writing
+
+    def flush(self) -> None:
+        """Write what waits in the connection. Raises PeerGoneError."""
+        data = self._http.data_to_send()
+        if data:
+            self._write(data)
+
+    def transmit(self, data: bytes) -> None:
+        """Write *data* for an application that streams; it goes on when the kernel has all of it.
+
+        Raises PeerGoneError when the peer is gone, or takes nothing for WRITE_TIMEOUT seconds.
+        """
+        self._greedy += len(data)
+        if self._greedy > TURN:
+            self._greedy = 0
+            gevent.sleep(0)
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        """Write all of *data*, waiting while the peer reads slowly."""
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise PeerGoneError(f"the client has gone away: {error}") from error
+        if sent != len(data):
+            self._write_later(memoryview(data)[sent:])
+
+    def _write_later(self, view: memoryview) -> None:
+        self._greedy = 0
+        try:
+            while view:
+                self._since = monotonic()
+                self._wait(self._writability(), TO_WRITE)
+                try:
+                    view = view[self._send(view) :]
+                except BlockingIOError:
+                    pass
+        except GivenUpError as error:
+            raise PeerGoneError(f"it reads too slowly: {error}") from None
+        except TimeoutError:
+            raise PeerGoneError(f"the client read nothing for {WRITE_TIMEOUT:.0f} seconds") from None
+        except OSError as error:
+            raise PeerGoneError(f"the client has gone away: {error}") from error
+
+    def _writability(self) -> Any:
+        if self._writer is None:
+            self._writer = self._driver.hub.loop.io(self._owner.fileno(), WRITABLE)
+        return self._writer
+
+    def _say_goodbye(self) -> None:
+        """What the transport says before it is closed; nothing in plain TCP."""
+
+    def _linger(self) -> None:
+        """Wait until the peer, which may still be sending, has heard that this is the end.
+
+        Closing a socket with unread input resets the connection, and the reset may overtake the answer.
+        """
+        if self.given_up:  # its place is needed
+            return
+        self._since = monotonic()
+        try:
+            self._sock.shutdown(SHUT_WR)
+            while True:
+                self._wait(self._reader, TO_LINGER)
+                while data := self._receive_now():
+                    pass
+                if data is not None:
+                    return
+        except OSError:  # gone, or it lingered too long (TimeoutError)
+            pass
+
+    def _wait(self, watcher: Any, state: int) -> None:
+        """Let others run until *watcher* sees something. Raises TimeoutError when the timekeeper says so.
+
+        May return without reason: look, and wait again. What the client takes does not count as the application's time.
+        """
+        self._waits = state
+        began = monotonic() if self.busy_since else 0.0
+        watcher.start(self.greenlet.switch)
+        try:
+            self._driver.hub.switch()
+        finally:
+            watcher.stop()
+            self._waits = NOTHING
+            if began:
+                self.busy_since += monotonic() - began
+
+    # ---------------------------------------------------------------- called by the timekeeper
+
+    @property
+    def label(self) -> bytes:
+        """What the scoreboard shows of the request at hand."""
+        request = self._http.request
+        return request.target.label if request is not None else b""
+
+    def occupies(self, now: float) -> float:
+        """Seconds that the request at hand has occupied the application; 0.0 while it waits for its client."""
+        return now - self.busy_since if self.busy_since and not self._waits else 0.0
+
+    def waits_too_long(self, now: float) -> bool:
+        """Whether the greenlet waits for its peer longer than it may."""
+        waits = self._waits
+        if waits == NOTHING:
+            return False
+        if waits == TO_READ:
+            limit = ARRIVAL_TIMEOUT if self._driver.draining and self._http.idle else self._http.deadline()
+        elif waits == TO_WRITE:
+            limit = WRITE_TIMEOUT
+        elif waits == TO_LINGER:
+            limit = LINGER_TIMEOUT
+        else:
+            limit = self._driver.policy.head_timeout or None
+        return limit is not None and now - self._since > limit
+
+    def standing(self, now: float) -> tuple[Stage, float, int] | None:
+        """What it waits for, for how many seconds, and the bytes that came in that time; None when it does not wait."""
+        waits, http = self._waits, self._http
+        if waits == NOTHING or self.given_up:
+            return None
+        waited = now - self._since
+        if waits == TO_LINGER:
+            return Stage.GOODBYE, waited, 0
+        if waits == TO_SHAKE:
+            return Stage.SILENT, waited, 0
+        if waits == TO_WRITE:
+            return Stage.READER, waited, 0
+        if http.idle:
+            return (Stage.SILENT if self._environ is None else Stage.IDLE), waited, 0
+        if http.request is None:
+            return Stage.HEAD, waited, 0
+        return Stage.BODY, now - self._body_since, self._body_bytes
+
+    # These two are for the hub only: there nothing happens between the look and the throw.
+
+    def expire(self) -> None:
+        """Wake the greenlet with a TimeoutError, if it still waits too long."""
+        if self.waits_too_long(monotonic()):
+            self.greenlet.throw(TimeoutError("deadline"))
+
+    def give_up(self) -> None:
+        """Wake the greenlet with a GivenUpError, if it still keeps others waiting."""
+        standing = self.standing(monotonic())
+        if standing is not None and overstays(*standing) > 0:
+            self.given_up = True
+            self.greenlet.throw(
+                GivenUpError(f"after {standing[1]:.1f} seconds others need the place of this connection")
+            )
+
+    def drain(self) -> None:
+        """Make the request at hand the last one.
+
+        A connection that is between two requests has ARRIVAL_TIMEOUT for the next one, which may be on the way: it is
+        answered, and says that it was the last one. So has one that never had a request.
+        """
+        if self._http.request is not None:
+            self._http.drain()
+        # What is received from now on is drained by receive().
