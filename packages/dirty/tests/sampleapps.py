@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from gunicorn.dirty import DirtyApp
+from gunicorn.dirty import DirtyApp, current_call
 from gunicorn.dirty.errors import DirtyTimeoutError
 
 
@@ -45,6 +46,34 @@ class Sample(DirtyApp):
     def sleep(self, seconds: float) -> float:
         time.sleep(seconds)
         return seconds
+
+    def about(self) -> dict[str, Any]:
+        call = current_call()
+        names = ("request_id", "app_path", "action", "traceparent", "idempotency_key", "remaining", "cancelled")
+        return {name: getattr(call, name) for name in names}
+
+    async def aabout(self) -> list[Any]:
+        await asyncio.sleep(0)
+        return [current_call().action, await asyncio.to_thread(lambda: current_call().action)]
+
+    def until_cancelled(self, path: str) -> None:
+        """Notices that nobody wants it any more, and says so in a file."""
+        call = current_call()
+        while not call.wait(0.01):
+            pass
+        with open(path, "w") as file:
+            file.write(str(call.request_id))
+        call.raise_if_cancelled()
+
+    def die_once(self, path: str) -> list[str]:
+        """Kills its worker unless it has been called before; returns the idempotency keys of both calls."""
+        with open(path, "a") as file:
+            file.write(f"{current_call().idempotency_key}\n")
+        with open(path) as file:
+            lines = file.read().split()
+        if len(lines) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return lines
 
     def thread_name(self) -> str:
         return threading.current_thread().name

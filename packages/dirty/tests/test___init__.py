@@ -12,6 +12,7 @@ import pytest
 def test_public_names() -> None:
     """A change here is a change for users."""
     assert sorted(gunicorn.dirty.__all__) == [
+        "CurrentCall",
         "DirtyApp",
         "DirtyAppError",
         "DirtyAppNotFoundError",
@@ -25,6 +26,7 @@ def test_public_names() -> None:
         "DirtyTimeoutError",
         "DirtyWorkerError",
         "close_dirty_client",
+        "current_call",
         "get_dirty_client",
         "get_dirty_client_async",
     ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from gunicorn.dirty.call import PoolCall, ReceiveBuffer
 from gunicorn.dirty.scheduler import Call
+from gunicorn.dirty.wire import Options, Route
 
 
 def test_a_rest_goes_before_what_is_read() -> None:
@@ -35,8 +36,11 @@ def test_the_largest_rest_leaves_room_for_a_whole_read() -> None:
 
 def test_a_pool_call_is_all_that_a_call_is() -> None:
     caller: Any = object()
-    call = PoolCall(7, caller, 1, "m:A", "go", 2.5)
+    call = PoolCall(7, caller, 1, Route("m:A", "go"), 2.5)
     plain = Call("m:A")
     for name in Call.__slots__:
         assert getattr(call, name) == getattr(plain, name)
     assert (call.id, call.caller, call.caller_id, call.action, call.arrived) == (7, caller, 1, "go", 2.5)
+    assert call.limit is None
+    urgent = PoolCall(8, caller, 2, Route("m:A", "go", Options(priority=3)), 2.5, 4.0)
+    assert (urgent.limit, urgent.priority) == (6.5, 3)

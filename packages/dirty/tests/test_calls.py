@@ -6,8 +6,14 @@ import threading
 
 import pytest
 from gunicorn.dirty import wire
-from gunicorn.dirty.calls import default_socket_path, next_id, read_header, read_payload, request_frame
-from gunicorn.dirty.errors import DirtyConnectionError, DirtyError, DirtyProtocolError, DirtyTimeoutError
+from gunicorn.dirty.calls import Attempts, default_socket_path, next_id, read_header, read_payload, request_frame
+from gunicorn.dirty.errors import (
+    DirtyConnectionError,
+    DirtyError,
+    DirtyProtocolError,
+    DirtyTimeoutError,
+    DirtyWorkerError,
+)
 from gunicorn.dirty.protocol import BinaryProtocol
 
 
@@ -65,3 +71,28 @@ def test_end_has_no_value() -> None:
 def test_what_cannot_be_sent_is_the_callers_error() -> None:
     with pytest.raises(DirtyError, match="arguments of go of m:A"):
         request_frame(1, "m:A", "go", (object(),), {})
+
+
+def test_attempts_share_a_key_and_the_time() -> None:
+    attempts = Attempts(wire.Options(10.0), 100.0)
+    lost = DirtyWorkerError("died")
+    first = attempts.options(100.0)
+    assert attempts.pause(lost, 104.0) == 0.05
+    second = attempts.options(104.5)
+    assert (first.deadline, second.deadline) == (10.0, 5.5)
+    assert first.idempotency_key == second.idempotency_key is not None
+    assert attempts.pause(lost, 105.0) == 0.1
+    with pytest.raises(DirtyWorkerError):
+        attempts.pause(lost, 109.95)
+
+
+def test_only_what_was_lost_is_tried_again_and_not_for_ever() -> None:
+    attempts = Attempts(wire.NO_OPTIONS, 0.0)
+    for _ in range(5):
+        attempts.options(0.0)
+        attempts.pause(DirtyConnectionError("gone"), 0.0)
+    attempts.options(0.0)
+    with pytest.raises(DirtyConnectionError):
+        attempts.pause(DirtyConnectionError("gone"), 0.0)
+    with pytest.raises(DirtyTimeoutError):
+        Attempts(wire.NO_OPTIONS, 0.0).pause(DirtyTimeoutError(), 0.0)

@@ -15,7 +15,13 @@ from typing import Any
 
 import pytest
 from gunicorn.dirty.client import DirtyClient, close_dirty_client, get_dirty_client
-from gunicorn.dirty.errors import DirtyConnectionError, DirtyError, DirtyProtocolError, DirtyTimeoutError
+from gunicorn.dirty.errors import (
+    DirtyConnectionError,
+    DirtyError,
+    DirtyProtocolError,
+    DirtyTimeoutError,
+    DirtyWorkerError,
+)
 from gunicorn.dirty.protocol import BinaryProtocol
 
 APP = "sampleapps:Sample"
@@ -290,3 +296,34 @@ except DirtyTimeoutError:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "fine", done.stderr
     shared.idle()
+
+
+def test_a_call_marked_idempotent_is_repeated_when_its_worker_dies(shared: Any, short_dir: str) -> None:
+    client = shared.client()
+    path = os.path.join(short_dir, "keys")
+    keys = client.using(idempotent=True).execute(APP, "die_once", path)
+    assert len(keys) == 2
+    assert keys[0] == keys[1] != "None"
+    os.unlink(path)
+    with pytest.raises(DirtyWorkerError, match="died"):
+        client.execute(APP, "die_once", path)
+    shared.ready()
+
+
+def test_attempts_end_at_the_deadline(short_dir: str) -> None:
+    client = DirtyClient(os.path.join(short_dir, "nobody")).using(idempotent=True, timeout=0.3)
+    begun = time.monotonic()
+    with pytest.raises(DirtyConnectionError):
+        client.execute(APP, "echo", 1)
+    assert 0.1 < time.monotonic() - begun < 5
+
+
+def test_using_shares_connections_and_changes_nothing_else(shared: Any) -> None:
+    client = shared.client(5)
+    other = client.using(timeout=0, priority=1)
+    assert (client.timeout, other.timeout) == (5, None)
+    assert other.execute(APP, "echo", 1) == 1
+    (connection,) = client._idle
+    assert client.execute(APP, "echo", 1) == 1
+    assert other._idle == [connection]
+    assert client.using().timeout == 5

@@ -148,7 +148,43 @@ def test_dropped_calls_do_not_pile_up() -> None:
         call = Call("a", 1000.0)
         scheduler.submit(call)
         scheduler.drop(call)
-    assert len(scheduler._queues["a"].calls) < 200
+    assert len(scheduler._queues["a"].heap) < 200
+
+
+def test_the_highest_priority_goes_first_and_equals_in_their_order() -> None:
+    scheduler = Scheduler()
+    scheduler.set_apps(["a", "b"])
+    ready(scheduler, ["a", "b"])
+    slot = scheduler.submit(Call("a"))
+    assert slot is not None
+    low, first, second, high = Call("a", None, -1), Call("a"), Call("b"), Call("b", None, 5)
+    for call in (low, first, second, high):
+        scheduler.submit(call)
+    assert [scheduler.release(slot) for _ in range(5)] == [high, first, second, low, None]
+
+
+def test_a_slot_of_one_app_runs_nothing_else_and_its_app_runs_nowhere_else() -> None:
+    scheduler = Scheduler()
+    scheduler.set_apps(["a", "b"])
+    member = Member(["a", "b"])
+    scheduler.add(member)
+    shared, own = Slot(member), Slot(member, "b")
+    scheduler.ready(member, [shared, own])
+    assert [len(member.idle(app)) for app in ("a", "b", "c")] == [1, 1, 0]
+    assert scheduler.submit(Call("b")) is own
+    waiting = Call("b")
+    assert scheduler.submit(waiting) is None
+    assert scheduler.submit(Call("a")) is shared
+    assert scheduler.release(shared) is None
+    assert scheduler.release(own) is waiting
+
+
+def test_who_could_run_a_call_now() -> None:
+    scheduler = Scheduler()
+    scheduler.set_apps(["a", "b"])
+    ready(scheduler, ["a"])
+    scheduler.add(Member(["b"]))
+    assert [scheduler.can_run_now(app) for app in ("a", "b", "c")] == [True, False, False]
 
 
 class ScheduleModel(RuleBasedStateMachine):
@@ -169,11 +205,20 @@ class ScheduleModel(RuleBasedStateMachine):
     def took(self, slot: Slot) -> None:
         call = slot.call
         assert call is not None
+        own = {other.only for other in slot.member.slots} - {None}
+        assert slot.only == (call.app if call.app in own else None)
+        rivals = [other for other in self.waiting if other is not call and self.can_run(slot, other.app)]
+        assert all((-call.priority, call.order) < (-other.priority, other.order) for other in rivals)
         assert slot not in self.running
         assert call not in self.answered
         if call in self.waiting:
             self.waiting.remove(call)
         self.running[slot] = call
+
+    @staticmethod
+    def can_run(slot: Slot, app: str) -> bool:
+        own = {other.only for other in slot.member.slots} - {None}
+        return app in slot.member.apps and slot.only == (app if app in own else None)
 
     def end(self, calls: list[Call]) -> None:
         for call in calls:
@@ -188,11 +233,13 @@ class ScheduleModel(RuleBasedStateMachine):
         self.members.append(member)
 
     @precondition(lambda self: any(member.state is MemberState.LOADING for member in self.members))
-    @rule(data=st.data(), slots=st.integers(1, 3))
-    def load(self, data: st.DataObject, slots: int) -> None:
+    @rule(data=st.data(), slots=st.integers(1, 3), own=st.integers(0, 2))
+    def load(self, data: st.DataObject, slots: int, own: int) -> None:
         loading = [member for member in self.members if member.state is MemberState.LOADING]
         member = data.draw(st.sampled_from(loading))
-        for slot in self.scheduler.ready(member, [Slot(member) for _ in range(slots)]):
+        shared = [Slot(member) for _ in range(slots)]
+        reserved = [Slot(member, member.apps[0]) for _ in range(own)]
+        for slot in self.scheduler.ready(member, [*shared, *reserved]):
             self.took(slot)
 
     @precondition(lambda self: self.members)
@@ -211,9 +258,9 @@ class ScheduleModel(RuleBasedStateMachine):
         self.answered += running
         self.end(stranded)
 
-    @rule(app=st.sampled_from(APPS), patience=st.one_of(st.none(), st.integers(1, 5)))
-    def submit(self, app: str, patience: int | None) -> None:
-        call = Call(app, None if patience is None else self.now + patience)
+    @rule(app=st.sampled_from(APPS), patience=st.one_of(st.none(), st.integers(1, 5)), priority=st.integers(-1, 1))
+    def submit(self, app: str, patience: int | None, priority: int) -> None:
+        call = Call(app, None if patience is None else self.now + patience, priority)
         hosts = [m for m in self.members if app in m.apps]
         try:
             slot = self.scheduler.submit(call)
@@ -251,6 +298,8 @@ class ScheduleModel(RuleBasedStateMachine):
         self.now += seconds
         due = [call for call in self.waiting if call.deadline is not None and call.deadline <= self.now]
         expired = self.scheduler.expire(self.now)
+        left = [call.deadline for call in self.waiting if call.deadline is not None and call not in due]
+        assert self.scheduler.next_deadline() == min(left, default=None)
         assert sorted(map(id, expired)) == sorted(map(id, due))
         self.end(expired)
 
@@ -261,13 +310,15 @@ class ScheduleModel(RuleBasedStateMachine):
             assert self.scheduler.queued(app) == sum(call.app == app for call in self.waiting)
         for member in self.members:
             assert member.busy == sum(slot.member is member for slot in self.running)
-            assert len(member.idle) + member.busy == len(member.slots)
+            idle = {id(slot): slot for app in (None, *member.apps) for slot in member._idle.get(app, ())}
+            assert len(idle) + member.busy == len(member.slots)
+            assert all(slot.call is None for slot in idle.values())
 
     @invariant()
     def nobody_waits_beside_an_idle_slot(self) -> None:
         for member in self.members:
-            if member.state is MemberState.READY and member.idle:
-                assert not any(call.app in member.apps for call in self.waiting)
+            if member.state is MemberState.READY:
+                assert not any(member.idle(call.app) for call in self.waiting)
 
 
 TestScheduleModel = ScheduleModel.TestCase

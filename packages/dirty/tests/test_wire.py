@@ -33,7 +33,70 @@ values = st.recursive(
 def test_requests(app: str, action: str, args: list[Any], kwargs: dict[str, Any]) -> None:
     frame = wire.request_frame(7, app, action, args, kwargs)
     assert frame == Request(7, app, action, args, kwargs).to_bytes()
-    assert wire.read_request(memoryview(frame)[wire.HEADER_SIZE :]) == (app, action, args, kwargs)
+    route, deadline, *rest = wire.read_request(memoryview(frame)[wire.HEADER_SIZE :])
+    assert [*route[:2], deadline, *rest] == [app, action, None, args, kwargs]
+
+
+options = st.builds(
+    wire.Options,
+    st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    st.none() | st.integers(-5, 5),
+    st.none() | st.text(),
+    st.none() | st.text(),
+)
+
+
+@given(st.lists(st.tuples(st.text(max_size=5), options), min_size=1, max_size=5), st.booleans())
+def test_requests_with_options(calls: list[tuple[str, wire.Options]], twice: bool) -> None:
+    routes = wire.Routes()
+    for action, given_options in calls * (1 + twice):
+        frame = wire.request_frame(7, "m:A", action, [1], {}, given_options)
+        assert frame == Request(7, "m:A", action, [1], {}, *given_options).to_bytes()
+        found = routes.find(bytearray(frame), wire.HEADER_SIZE, len(frame))
+        assert found is not None
+        route, deadline, args, kwargs = wire.read_request(frame[wire.HEADER_SIZE :])
+        for known in (found, route):
+            assert known[:2] == ("m:A", action)
+            assert known.options._replace(deadline=None) == given_options._replace(deadline=None)
+        assert (deadline, args, kwargs) == (given_options.deadline, [1], {})
+        assert wire.read_deadline(found, frame, wire.HEADER_SIZE) == given_options.deadline
+
+
+def test_a_deadline_can_be_changed_on_the_way() -> None:
+    routes = wire.Routes()
+    for seconds in (5.0, 7.5):
+        frame = bytearray(wire.request_frame(1, "m:A", "go", [1], {}, wire.Options(seconds, 2)))
+        route = routes.find(frame, wire.HEADER_SIZE, len(frame))
+        assert route is not None
+        assert wire.read_deadline(route, frame, wire.HEADER_SIZE) == seconds
+        wire.write_deadline(route, frame, wire.HEADER_SIZE, 1.25)
+        assert wire.read_request(bytes(frame[wire.HEADER_SIZE :]))[1:] == (1.25, [1], {})
+    assert len(routes._known) == 1
+
+
+def test_a_deadline_that_is_written_in_another_way_is_read_and_left_alone() -> None:
+    payload = encode({"deadline": 3, "action": "go", "app_path": "m:A", "args": [], "kwargs": {}})
+    route = wire.Routes().find(bytearray(payload), 0, len(payload))
+    assert route is not None
+    assert wire.read_deadline(route, payload, 0) == 3.0
+    changed = bytearray(payload)
+    wire.write_deadline(route, changed, 0, 1.0)
+    assert changed == payload
+    assert wire.read_request(payload)[1] == 3.0
+
+
+def test_a_name_that_contains_a_deadline_misleads_nobody() -> None:
+    routes = wire.Routes()
+    trap = (encode("deadline") + encode(2.5)).decode("latin-1")
+    for action in (f"go{trap}", trap, "go"):
+        for seconds in (None, 4.0, 5.0):
+            frame = wire.request_frame(1, "m:A", action, [], {}, wire.Options(seconds))
+            route = routes.find(bytearray(frame), wire.HEADER_SIZE, len(frame))
+            assert route is not None
+            assert route[:2] == ("m:A", action)
+            assert wire.read_deadline(route, frame, wire.HEADER_SIZE) == seconds
+            read, deadline, _, _ = wire.read_request(frame[wire.HEADER_SIZE :])
+            assert (read[:2], deadline) == (("m:A", action), seconds)
 
 
 @given(values)
@@ -93,7 +156,8 @@ def test_what_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def find(routes: wire.Routes, frame: bytes) -> tuple[str, str] | None:
-    return routes.find(bytearray(frame), wire.HEADER_SIZE, len(frame))
+    route = routes.find(bytearray(frame), wire.HEADER_SIZE, len(frame))
+    return None if route is None else (route.app_path, route.action)
 
 
 @given(st.lists(st.tuples(st.text(max_size=20), st.text(max_size=20)), min_size=1, max_size=10))

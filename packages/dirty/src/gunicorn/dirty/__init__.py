@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .app import DirtyApp
     from .client import DirtyClient, close_dirty_client, get_dirty_client, get_dirty_client_async
+    from .current import CurrentCall, current_call
     from .errors import (
         DirtyAppError,
         DirtyAppNotFoundError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "CurrentCall",
     "DirtyApp",
     "DirtyAppError",
     "DirtyAppNotFoundError",
@@ -40,18 +42,23 @@ __all__ = [
     "DirtyTimeoutError",
     "DirtyWorkerError",
     "close_dirty_client",
+    "current_call",
     "get_dirty_client",
     "get_dirty_client_async",
 ]
 
-_CLIENT = ("DirtyClient", "close_dirty_client", "get_dirty_client", "get_dirty_client_async")
+# Where each name is, unless in errors.
+_HOMES = {
+    "DirtyApp": "app",
+    **dict.fromkeys(("CurrentCall", "current_call"), "current"),
+    **dict.fromkeys(("DirtyClient", "close_dirty_client", "get_dirty_client", "get_dirty_client_async"), "client"),
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "app" if name == "DirtyApp" else "client" if name in _CLIENT else "errors"
-    value = getattr(import_module(f"{__name__}.{module}"), name)
+    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
     globals()[name] = value
     return value
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from gunicorn_dirty_protocol import Cancel, Frame, FrameAssembler, ProtocolError
 
-from .calls import next_id, read_payload, request_frame
+from .calls import PATIENCE, Attempts, next_id, read_payload, request_frame
 from .errors import DirtyConnectionError, DirtyError, DirtyProtocolError, DirtyTimeoutError
-from .wire import CHUNK, END
+from .wire import CHUNK, END, Options
 
 __all__ = ["AsyncConnections", "AsyncDirtyStream"]
 
@@ -29,24 +30,44 @@ _READ_AHEAD = 64  # items of a stream that are taken from the socket before the 
 class AsyncConnections:
     """What one client has open, loop by loop."""
 
-    def __init__(self, path: str, timeout: float | None) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
-        self.timeout = timeout
         self._pid = os.getpid()
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopConnections] = (
             weakref.WeakKeyDictionary()
         )
 
-    async def execute(self, app_path: str, action: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    async def execute(
+        self,
+        app_path: str,
+        action: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: Options,
+        idempotent: bool,
+    ) -> Any:
         """See :meth:`DirtyClient.execute_async`."""
+        if not idempotent:
+            return await self._execute(app_path, action, args, kwargs, options)
+        attempts = Attempts(options, time.monotonic())
+        while True:
+            try:
+                return await self._execute(app_path, action, args, kwargs, attempts.options(time.monotonic()))
+            except DirtyError as exc:
+                await asyncio.sleep(attempts.pause(exc, time.monotonic()))
+
+    async def _execute(
+        self, app_path: str, action: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
+    ) -> Any:
         request_id = next_id()
-        frame = request_frame(request_id, app_path, action, args, kwargs)
+        frame = request_frame(request_id, app_path, action, args, kwargs, options)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         timer = None
-        if self.timeout is not None:
-            error = DirtyTimeoutError(f"{action} of {app_path} took more than {self.timeout:g} seconds", self.timeout)
-            timer = loop.call_later(self.timeout, _fail, answer, error)
+        seconds = options.deadline
+        if seconds is not None:
+            error = DirtyTimeoutError(f"{action} of {app_path} took more than {seconds:g} seconds", seconds)
+            timer = loop.call_later(seconds + PATIENCE, _fail, answer, error)
         connection: _Calls | None = None
         try:
             connection = await self._here(loop).calls(answer)
@@ -61,11 +82,19 @@ class AsyncConnections:
             if timer is not None:
                 timer.cancel()
 
-    def stream(self, app_path: str, action: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> AsyncDirtyStream:
-        """See :meth:`DirtyClient.stream_async`."""
+    def stream(
+        self,
+        app_path: str,
+        action: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: Options,
+        wait: float | None,
+    ) -> AsyncDirtyStream:
+        """See :meth:`DirtyClient.stream_async`; `wait` is the seconds for each item."""
         request_id = next_id()
-        frame = request_frame(request_id, app_path, action, args, kwargs)
-        return AsyncDirtyStream(self, request_id, frame, f"{action} of {app_path}")
+        frame = request_frame(request_id, app_path, action, args, kwargs, options)
+        return AsyncDirtyStream(self, request_id, frame, f"{action} of {app_path}", wait, options.deadline)
 
     async def close(self) -> None:
         """Close the running loop's connections; calls under way fail."""
@@ -250,17 +279,16 @@ class _Stream(_Connection):
         self._request_id = request_id
         self._write(frame)
 
-    async def next_frame(self, timeout: float | None, what: str) -> Frame:
-        """Raises DirtyTimeoutError after `timeout` seconds, DirtyConnectionError at the end of the connection."""
+    async def next_frame(self, until: float | None, late: Callable[[], DirtyError]) -> Frame:
+        """Raises `late()` at loop time `until`, DirtyConnectionError at the end of the connection."""
         while not self._ready:
             if self._error is not None:
                 raise self._error
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
             timer = None
-            if timeout is not None:
-                error = DirtyTimeoutError(f"{what} gave nothing for {timeout:g} seconds", timeout)
-                timer = loop.call_later(timeout, _fail, self._waiter, error)
+            if until is not None:
+                timer = loop.call_at(until, _fail, self._waiter, late())
             try:
                 await self._waiter
             finally:
@@ -298,7 +326,18 @@ class _Stream(_Connection):
 class AsyncDirtyStream(AsyncIterator[Any]):
     """The items of a streamed action. Leaving it early (`aclose`, or dropping it) ends the generator in the pool."""
 
-    def __init__(self, connections: AsyncConnections, request_id: int, frame: bytes, what: str) -> None:
+    def __init__(
+        self,
+        connections: AsyncConnections,
+        request_id: int,
+        frame: bytes,
+        what: str,
+        wait: float | None,
+        whole: float | None,
+    ) -> None:
+        self._wait = wait
+        self._whole = whole
+        self._until: float | None = None
         self._connections = connections
         self._request_id = request_id
         self._frame: bytes | None = frame
@@ -313,12 +352,17 @@ class AsyncDirtyStream(AsyncIterator[Any]):
             self._loop = asyncio.get_running_loop()
             self._home = self._connections._here(self._loop)
             self._connection = await self._home.stream()
+            if self._whole is not None:
+                self._until = self._loop.time() + self._whole + PATIENCE
             self._connection.begin(self._request_id, frame)
         connection, home = self._connection, self._home
         if connection is None or home is None:
             raise StopAsyncIteration
         try:
-            answer = await connection.next_frame(self._connections.timeout, self._what)
+            until = self._until
+            if self._wait is not None:
+                until = asyncio.get_running_loop().time() + self._wait
+            answer = await connection.next_frame(until, self._late)
             if answer.header.type == CHUNK:
                 return read_payload(CHUNK, answer.payload)
         except BaseException:
@@ -330,6 +374,11 @@ class AsyncDirtyStream(AsyncIterator[Any]):
         if answer.header.type == END:
             raise StopAsyncIteration
         return value  # the action did not stream: its result is the only item
+
+    def _late(self) -> DirtyError:
+        if self._whole is None:
+            return DirtyTimeoutError(f"{self._what} gave nothing for {self._wait:g} seconds", self._wait)
+        return DirtyTimeoutError(f"{self._what} took more than {self._whole:g} seconds", self._whole)
 
     async def aclose(self) -> None:
         """Leave the stream."""

@@ -12,8 +12,8 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
+from .current import CurrentCall
 from .errors import DirtyCancelledError
-from .slot import Job
 from .wire import chunk_frame
 
 __all__ = ["Runner", "runner"]
@@ -39,21 +39,21 @@ class Runner:
         self._loop = _new_loop()
         threading.Thread(target=self._loop.run_forever, name="dirty-asyncio", daemon=True).start()
 
-    def call(self, job: Job, awaitable: Awaitable[Any]) -> Any:
-        """Run to the end and return the result, or raise what it raised; the job's cancellation cancels the task.
+    def call(self, call: CurrentCall, awaitable: Awaitable[Any]) -> Any:
+        """Run to the end and return the result, or raise what it raised; the call's cancellation cancels the task.
 
         :raises DirtyCancelledError: it was cancelled
         """
-        return self._run(job, _await(awaitable))
+        return self._run(call, _await(awaitable))
 
-    def stream(self, job: Job, items: AsyncIterator[Any], sock: socket.socket) -> None:
+    def stream(self, call: CurrentCall, items: AsyncIterator[Any], sock: socket.socket) -> None:
         """Send each item as a CHUNK over `sock`, waiting when it cannot be written to; raises like :meth:`call`."""
         try:
-            self._run(job, self._pump(job, items, sock))
+            self._run(call, self._pump(call, items, sock))
         finally:
             os.set_blocking(sock.fileno(), True)  # libuv makes non-blocking what it watches
 
-    def _run(self, job: Job, main: Coroutine[Any, Any, Any]) -> Any:
+    def _run(self, call: CurrentCall, main: Coroutine[Any, Any, Any]) -> Any:
         done = threading.Lock()
         done.acquire()
         outcome: list[Any] = [None, None]
@@ -67,12 +67,12 @@ class Runner:
             except BaseException as exc:
                 outcome[1] = exc
             finally:
-                job.on_cancel(None)
+                call.on_cancel(None)
                 done.release()
 
         def start() -> None:
             tasks.append(self._loop.create_task(run()))
-            job.on_cancel(lambda: _threadsafe(self._loop, tasks[0].cancel))
+            call.on_cancel(lambda: _threadsafe(self._loop, tasks[0].cancel))
 
         self._loop.call_soon_threadsafe(start)
         done.acquire()
@@ -80,11 +80,11 @@ class Runner:
             raise outcome[1]
         return outcome[0]
 
-    async def _pump(self, job: Job, items: AsyncIterator[Any], sock: socket.socket) -> None:
+    async def _pump(self, call: CurrentCall, items: AsyncIterator[Any], sock: socket.socket) -> None:
         count = 0
         try:
             async for item in items:
-                frame = chunk_frame(job.id, item)
+                frame = chunk_frame(call.request_id, item)
                 try:
                     sent = sock.send(frame, socket.MSG_DONTWAIT)
                 except BlockingIOError:

@@ -16,7 +16,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from .scheduler import Call, Slot
-from .wire import HEADER_SIZE
+from .wire import HEADER_SIZE, Route
 
 if TYPE_CHECKING:
     from .caller import Caller
@@ -57,25 +57,36 @@ class PoolCall(Call):
     :ivar id: the arbiter's own id of it, which the worker sees
     :ivar caller: who gets the answer; None when nobody wants it any more
     :ivar caller_id: the id that the client gave it
+    :ivar route: what the request's front says
+    :ivar limit: monotonic time by which its caller wants it ended, None is never
     :ivar held: the parts of the request that came while it waits; None when it does not
     :ivar body_left: bytes of the request that are still to come from the client
     :ivar arrived: monotonic seconds; `started` likewise, None while it waits
     """
 
-    __slots__ = ("action", "arrived", "body_left", "caller", "caller_id", "held", "id", "started")
+    __slots__ = ("arrived", "body_left", "caller", "caller_id", "held", "id", "limit", "route", "started")
 
-    def __init__(self, number: int, caller: Caller, caller_id: int, app: str, action: str, arrived: float) -> None:
+    def __init__(
+        self, number: int, caller: Caller, caller_id: int, route: Route, arrived: float, seconds: float | None = None
+    ) -> None:
+        """:param seconds: how long the caller waits for the answer"""
         # What Call.__init__ does, without the call: this runs for every request.
-        self.app = app
+        self.app = route[0]
         self.deadline: float | None = None
+        self.priority = route[2][1] or 0
         self.slot: Slot | None = None
         self.queued = False
         self.order = 0
         self.id = number
         self.caller: Caller | None = caller
         self.caller_id = caller_id
-        self.action = action
-        self.held: list[bytes] | None = None
+        self.route = route
+        self.held: list[bytes | bytearray] | None = None
         self.body_left = 0
         self.arrived = arrived
+        self.limit = None if seconds is None else arrived + seconds
         self.started: float | None = None
+
+    @property
+    def action(self) -> str:
+        return self.route.action

@@ -14,7 +14,7 @@ from .errors import DirtyError, DirtyProtocolError
 from .link import SlotLink
 from .loop import HANGUP, READ, WRITE
 from .outbox import Outbox
-from .wire import CANCEL, HEADER, HEADER_SIZE, MAGIC, REQUEST, VERSION
+from .wire import CANCEL, HEADER, HEADER_SIZE, MAGIC, REQUEST, VERSION, read_deadline
 
 if TYPE_CHECKING:
     from .dispatch import Dispatcher
@@ -139,7 +139,8 @@ class Caller:
                 raise DirtyProtocolError(
                     f"request id {request_id} is that of another request, which is not answered yet"
                 )
-            call = PoolCall(pool.next_call_id(), self, request_id, route[0], route[1], pool.loop.now)
+            seconds = route[2][0] if not route[3] else read_deadline(route, buffer.data, start)
+            call = PoolCall(pool.next_call_id(), self, request_id, route, pool.loop.now, seconds)
             link = pool.submit(call)
         except (DecodeError, MessageError) as exc:
             self.send_error(request_id, DirtyProtocolError(f"malformed request: {exc}"))
@@ -149,7 +150,7 @@ class Caller:
             self.calls[request_id] = call
             ID.pack_into(buffer.data, pos + ID_OFFSET, call.id)
             if link is None:
-                call.held = [bytes(buffer.view[pos:stop])]
+                call.held = [bytearray(buffer.view[pos:stop])]
             else:
                 link.outbox.send(buffer.view[pos:stop])
             if left:

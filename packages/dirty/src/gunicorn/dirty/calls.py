@@ -5,6 +5,7 @@ Shared by the blocking client (client.py) and the asyncio one (aclient.py), whic
 
 from __future__ import annotations
 
+import enum
 import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +14,35 @@ from typing import Any
 from gunicorn_dirty_protocol import Error, ProtocolError
 
 from . import wire
-from .errors import DirtyConnectionError, DirtyError, DirtyProtocolError
-from .wire import CHUNK, END, ERROR, HEADER, HEADER_SIZE, MAGIC, RESPONSE, VERSION
+from .errors import DirtyConnectionError, DirtyError, DirtyProtocolError, DirtyWorkerError
+from .wire import CHUNK, END, ERROR, HEADER, HEADER_SIZE, MAGIC, NO_OPTIONS, RESPONSE, VERSION, Options
 
-__all__ = ["SOCKET_VARIABLE", "default_socket_path", "next_id", "read_header", "read_payload", "request_frame"]
+__all__ = [
+    "PATIENCE",
+    "SOCKET_VARIABLE",
+    "UNSET",
+    "Attempts",
+    "Unset",
+    "default_socket_path",
+    "next_id",
+    "read_header",
+    "read_payload",
+    "request_frame",
+]
 
 SOCKET_VARIABLE = "GUNICORN_DIRTY_SOCKET"
+PATIENCE = 0.1  # seconds that a client waits beyond a deadline, since the pool knows it too and can say more
+_MAX_ATTEMPTS = 6
+_FIRST_PAUSE = 0.05  # seconds; doubles with each attempt
+
+
+class Unset(enum.Enum):
+    """The type of :data:`UNSET`, for options where None means something."""
+
+    UNSET = "unset"
+
+
+UNSET = Unset.UNSET
 
 #: A new request id for this process; safe in threads.
 next_id: Callable[[], int] = itertools.count(1).__next__
@@ -39,13 +63,47 @@ def default_socket_path() -> str:
     return path
 
 
-def request_frame(request_id: int, app_path: str, action: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+class Attempts:
+    """The attempts at a call that may run more than once: what each may take, and when there is another."""
+
+    def __init__(self, options: Options, now: float) -> None:
+        self._options = options._replace(idempotency_key=options.idempotency_key or os.urandom(12).hex())
+        self._deadline = None if options.deadline is None else now + options.deadline
+        self._made = 0
+
+    def options(self, now: float) -> Options:
+        """For the next attempt: the same key, and what is left of the time."""
+        self._made += 1
+        if self._deadline is None:
+            return self._options
+        return self._options._replace(deadline=max(self._deadline - now, 0.001))
+
+    def pause(self, error: DirtyError, now: float) -> float:
+        """How long to wait (seconds) before the next attempt.
+
+        :raises DirtyError: `error`, when there is to be none
+        """
+        pause = _FIRST_PAUSE * float(2 ** (self._made - 1))
+        late = self._deadline is not None and now + pause >= self._deadline
+        if late or self._made >= _MAX_ATTEMPTS or not isinstance(error, (DirtyConnectionError, DirtyWorkerError)):
+            raise error
+        return pause
+
+
+def request_frame(
+    request_id: int,
+    app_path: str,
+    action: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: Options = NO_OPTIONS,
+) -> bytes:
     """A REQUEST as bytes.
 
     :raises DirtyProtocolError: an argument cannot be carried
     """
     try:
-        return wire.request_frame(request_id, app_path, action, args, kwargs)
+        return wire.request_frame(request_id, app_path, action, args, kwargs, options)
     except ProtocolError as exc:
         raise DirtyProtocolError(f"the arguments of {action} of {app_path} cannot be sent: {exc}") from exc
 

@@ -6,17 +6,14 @@ loaded by its first use, so that importing this module loads no asyncio.
 
 from __future__ import annotations
 
-import errno
-import os
-import socket
-import struct
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from .calls import default_socket_path, next_id, read_header, read_payload, request_frame
+from .calls import PATIENCE, UNSET, Attempts, Unset, default_socket_path, next_id, read_payload, request_frame
+from .connection import Connection, ConnectionPool, is_timeout
 from .errors import DirtyConnectionError, DirtyError, DirtyTimeoutError
-from .wire import CHUNK, END, HEADER_SIZE
+from .wire import CHUNK, END, Options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -25,115 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DirtyClient", "DirtyStream", "close_dirty_client", "get_dirty_client", "get_dirty_client_async"]
 
-_READ_SIZE = 65536
-_MAX_IDLE = 64  # connections kept for the next calls
-_TIMEVAL = struct.Struct("ll")
-
-
-class _Connection:
-    """One connection, used by one call at a time. Time limits are the kernel's (SO_RCVTIMEO), which costs no call per
-    read."""
-
-    __slots__ = ("_buffer", "_end", "_limit", "_native", "_reads", "_start", "_view", "path", "sock")
-
-    def __init__(self, path: str, timeout: float | None) -> None:
-        self.path = path
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._buffer = bytearray(_READ_SIZE)
-        self._view = memoryview(self._buffer)
-        # gevent's sockets are non-blocking underneath and keep time themselves.
-        self._native = type(self.sock).__module__ == "socket"
-        self._limit: float | None = None
-        self._start = self._end = 0  # what has been read and not handed out
-        self._reads = 0
-        self.sock.settimeout(None)  # whatever socket.setdefaulttimeout() says
-        try:
-            if timeout is not None:
-                self._set_limit(timeout)
-            self.sock.connect(path)
-        except OSError as exc:
-            self.sock.close()
-            if _is_timeout(exc):
-                raise DirtyTimeoutError(f"the dirty pool at {path} did not accept within {timeout} s", timeout) from exc
-            raise DirtyConnectionError(
-                f"no dirty pool answers at {path} ({exc.strerror or exc}): is it running, and is this its user?", path
-            ) from exc
-
-    def begin(self, frame: bytes, timeout: float | None) -> None:
-        """Send a request; `timeout` (seconds) is for this and for the first read.
-
-        :raises OSError: the connection broke, or the time is over
-        """
-        self._start = self._end = self._reads = 0
-        if timeout != self._limit:
-            self._set_limit(timeout)
-        self.sock.sendall(frame)
-
-    def _set_limit(self, seconds: float | None) -> None:
-        """Let each read and write from now on wait so long."""
-        self._limit = seconds
-        if self._native:
-            value = _TIMEVAL.pack(0, 0) if seconds is None else _timeval(seconds)
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
-        else:
-            self.sock.settimeout(seconds)
-
-    def receive(self, request_id: int, deadline: float | None) -> tuple[int, memoryview]:
-        """The next frame of the answer: type and payload, which is good until the next call.
-
-        :param deadline: monotonic seconds, None is never
-        :raises DirtyProtocolError: not an answer to that request
-        :raises OSError: the connection broke, or the time is over
-        """
-        while self._end - self._start < HEADER_SIZE:
-            self._fill(deadline)
-        kind, length = read_header(self._buffer, self._start, request_id)
-        if HEADER_SIZE + length > _READ_SIZE:
-            return kind, self._receive_large(self._start + HEADER_SIZE, length, deadline)
-        while self._end < self._start + HEADER_SIZE + length:
-            self._fill(deadline)
-        start = self._start + HEADER_SIZE
-        self._start = end = start + length
-        return kind, self._view[start:end]
-
-    def _fill(self, deadline: float | None) -> None:
-        have = self._end - self._start
-        if have:
-            self._buffer[:have] = self._buffer[self._start : self._end]
-        self._start, self._end = 0, have
-        self._end += self._read(self._view[have:] if have else self._buffer, deadline)
-
-    def _receive_large(self, start: int, length: int, deadline: float | None) -> memoryview:
-        payload = memoryview(bytearray(length))
-        have = self._end - start
-        payload[:have] = self._view[start : self._end]
-        self._start = self._end = 0
-        while have < length:
-            have += self._read(payload[have:], deadline)
-        return payload
-
-    def _read(self, into: memoryview | bytearray, deadline: float | None) -> int:
-        if deadline is not None and self._reads:  # the first read's limit was set with the request
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(errno.ETIMEDOUT, "timed out")
-            self._set_limit(left)
-        self._reads += 1
-        size = self.sock.recv_into(into)
-        if not size:
-            raise ConnectionResetError(errno.ECONNRESET, "the pool closed the connection")
-        return size
-
-
-def _timeval(seconds: float) -> bytes:
-    whole = int(seconds)
-    return _TIMEVAL.pack(whole, max(1, int((seconds - whole) * 1_000_000)))
-
-
-def _is_timeout(exc: OSError) -> bool:
-    return isinstance(exc, (TimeoutError, BlockingIOError)) or exc.errno in (errno.EAGAIN, errno.EINPROGRESS)
-
 
 class DirtyClient:
     """Calls the pool at one socket. Thread-safe; in a forked child it starts with connections of its own.
@@ -141,152 +29,200 @@ class DirtyClient:
     Each blocking call has a connection to itself while it lasts, taken from a pool. The asyncio calls share one
     connection per event loop, apart from streams, which have their own, so that a slow reader holds up its own stream
     only.
+
+    Each call takes `timeout=`, the seconds until it must be done, waiting for a worker included. The pool knows that
+    deadline: it ends the call when it passes, and the action sees it as `current_call().deadline`. 0 and None are no
+    deadline; the pool's own limit, `dirty_timeout`, always counts. A keyword argument `timeout` therefore never
+    reaches an action.
     """
 
     def __init__(self, socket_path: str | None = None, timeout: float | None = None) -> None:
         """:param socket_path: where the pool listens; None takes it from the environment (GUNICORN_DIRTY_SOCKET)
-        :param timeout: seconds that each call may take in all (for streams: each wait for the next item); None and 0
-            leave that to the pool (`dirty_timeout`)
+        :param timeout: of calls without a `timeout` of their own, in seconds. For streams it is how long each wait for
+            the next item may last, not the whole.
         :raises DirtyConnectionError: no path is known
         """
         self.socket_path = socket_path or default_socket_path()
         self.timeout = timeout or None
-        self._idle: list[_Connection] = []
-        self._pid = os.getpid()
-        self._aio: AsyncConnections | None = None
+        self.idempotent = False
+        self._options = Options(self.timeout)
+        self._pool = ConnectionPool(self.socket_path)
+        self._aio: list[AsyncConnections] = []  # one at most; shared with what using() returns
+
+    def using(
+        self,
+        *,
+        timeout: float | Unset | None = UNSET,
+        priority: int | Unset = UNSET,
+        traceparent: str | Unset | None = UNSET,
+        idempotent: bool | Unset = UNSET,
+    ) -> DirtyClient:
+        """This client, over the same connections, with other options for its calls; those not given stay as they are.
+
+        :param timeout: as for the constructor
+        :param priority: where calls wait, those with a higher number are taken first; 0 is usual
+        :param traceparent: W3C trace context, which the action finds in `current_call()`
+        :param idempotent: the call may run more than once: it is tried again, within its deadline, when the connection
+            or the worker dies. All attempts carry one `current_call().idempotency_key`. Streams are never repeated.
+        """
+        client = DirtyClient.__new__(DirtyClient)
+        client.__dict__.update(self.__dict__)
+        if not isinstance(timeout, Unset):
+            client.timeout = timeout or None
+            client._options = client._options._replace(deadline=client.timeout)
+        if not isinstance(priority, Unset):
+            client._options = client._options._replace(priority=priority or None)
+        if not isinstance(traceparent, Unset):
+            client._options = client._options._replace(traceparent=traceparent)
+        if not isinstance(idempotent, Unset):
+            client.idempotent = idempotent
+        return client
 
     # Blocking
 
-    def execute(self, app_path: str, action: str, *args: Any, **kwargs: Any) -> Any:
+    def execute(
+        self, app_path: str, action: str, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
+    ) -> Any:
         """Run `action` of the app at `app_path` ("module:Class") and return its result.
 
         :raises DirtyError: one of its kinds (errors.py)
         """
-        timeout = self.timeout
-        deadline = None if timeout is None else time.monotonic() + timeout
+        options = self._options
+        if timeout is not UNSET:
+            options = options._replace(deadline=timeout or None)
+        if not self.idempotent:
+            return self._execute(app_path, action, args, kwargs, options)
+        attempts = Attempts(options, time.monotonic())
+        while True:
+            try:
+                return self._execute(app_path, action, args, kwargs, attempts.options(time.monotonic()))
+            except DirtyError as exc:
+                time.sleep(attempts.pause(exc, time.monotonic()))
+
+    def _execute(self, app_path: str, action: str, args: Any, kwargs: Any, options: Options) -> Any:
         request_id = next_id()
-        frame = request_frame(request_id, app_path, action, args, kwargs)
-        connection = self._send(frame)
+        frame = request_frame(request_id, app_path, action, args, kwargs, options)
+        seconds = options.deadline
+        patience = deadline = None
+        if seconds is not None:
+            patience = seconds + PATIENCE
+            deadline = time.monotonic() + patience
+        connection = self._send(frame, patience, f"{action} of {app_path}", seconds)
         try:
             kind, payload = connection.receive(request_id, deadline)
             if kind in (CHUNK, END):
                 raise DirtyError(f"{action} of {app_path} streams its result: call stream(), not execute()")
         except BaseException as exc:
-            raise self._broken(connection, exc, app_path, action) from None
+            raise self._broken(connection, exc, f"{action} of {app_path}", seconds) from None
         # The frame is whole: whatever it says, the connection is good for the next call.
         try:
             return read_payload(kind, payload)
         finally:
-            self._put_back(connection)
+            self._pool.put_back(connection)
 
-    def stream(self, app_path: str, action: str, *args: Any, **kwargs: Any) -> DirtyStream:
+    def stream(
+        self, app_path: str, action: str, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
+    ) -> DirtyStream:
         """Run a generator action; iterate over the result to get its items as they come.
 
         The request is sent by this call. Leaving the iteration early (or closing the stream) ends the generator.
 
+        :param timeout: seconds for the whole stream
         :raises DirtyError: here or while iterating
         """
+        whole = None if isinstance(timeout, Unset) else timeout or None
+        wait = self.timeout if isinstance(timeout, Unset) else None
         request_id = next_id()
-        frame = request_frame(request_id, app_path, action, args, kwargs)
-        return DirtyStream(self, self._send(frame), request_id, app_path, action)
+        frame = request_frame(request_id, app_path, action, args, kwargs, self._options._replace(deadline=whole))
+        what = f"{action} of {app_path}"
+        connection = self._send(frame, wait if whole is None else whole + PATIENCE, what, whole or wait)
+        return DirtyStream(self, connection, request_id, what, wait, whole)
 
     def close(self) -> None:
         """Close the idle connections of the blocking calls. The client can be used again."""
-        while self._idle:
-            self._idle.pop().sock.close()
+        self._pool.close()
 
     # asyncio
 
-    async def execute_async(self, app_path: str, action: str, *args: Any, **kwargs: Any) -> Any:
+    async def execute_async(
+        self, app_path: str, action: str, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
+    ) -> Any:
         """:meth:`execute` for asyncio. Cancelling the task cancels the call."""
-        return await self._async_connections().execute(app_path, action, args, kwargs)
+        options = self._options
+        if timeout is not UNSET:
+            options = options._replace(deadline=timeout or None)
+        return await self._async_connections().execute(app_path, action, args, kwargs, options, self.idempotent)
 
-    def stream_async(self, app_path: str, action: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+    def stream_async(
+        self, app_path: str, action: str, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
+    ) -> AsyncIterator[Any]:
         """:meth:`stream` for asyncio: `async for item in client.stream_async(...)`. The request is sent by the first
         step."""
-        return self._async_connections().stream(app_path, action, args, kwargs)
+        whole = None if isinstance(timeout, Unset) else timeout or None
+        wait = self.timeout if isinstance(timeout, Unset) else None
+        options = self._options._replace(deadline=whole)
+        return self._async_connections().stream(app_path, action, args, kwargs, options, wait)
 
     async def close_async(self) -> None:
         """Close the connections of the running loop, and the idle ones of the blocking calls."""
         self.close()
-        if self._aio is not None:
-            await self._aio.close()
+        for connections in self._aio:
+            await connections.close()
 
     def _async_connections(self) -> AsyncConnections:
-        if self._aio is None:
+        if not self._aio:
             from .aclient import AsyncConnections
 
-            self._aio = AsyncConnections(self.socket_path, self.timeout)
-        return self._aio
+            self._aio.append(AsyncConnections(self.socket_path))
+        return self._aio[0]
 
     # Connections
 
-    def _send(self, frame: bytes) -> _Connection:
-        """Send on an idle connection or a new one, which is returned."""
-        if os.getpid() != self._pid:
-            self._after_fork()
-        while True:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                connection = _Connection(self.socket_path, self.timeout)
-                fresh = True
-            else:
-                fresh = False
-            try:
-                connection.begin(frame, self.timeout)
-            except (BrokenPipeError, ConnectionResetError) as exc:
-                # Its arbiter went away while it was idle. The request has not come whole to anyone: send it anew.
-                connection.sock.close()
-                if fresh:
-                    raise DirtyConnectionError(
-                        f"the dirty pool closed the connection: {exc}", self.socket_path
-                    ) from exc
-            except BaseException as exc:
-                raise self._broken(connection, exc, "the pool", "sending to") from None
-            else:
-                return connection
+    @property
+    def _idle(self) -> list[Connection]:
+        return self._pool.idle
 
-    def _put_back(self, connection: _Connection) -> None:
-        if len(self._idle) < _MAX_IDLE:
-            self._idle.append(connection)
-        else:
-            connection.sock.close()
+    def _send(self, frame: bytes, patience: float | None, what: str, seconds: float | None) -> Connection:
+        try:
+            return self._pool.send(frame, patience)
+        except OSError as exc:
+            raise self._error(exc, f"sending {what}", seconds) from None
 
-    def _broken(self, connection: _Connection, exc: BaseException, app_path: str, action: str) -> BaseException:
+    def _broken(self, connection: Connection, exc: BaseException, what: str, seconds: float | None) -> BaseException:
         """Close the connection, which ends the call in the pool, and say what happened."""
         connection.sock.close()
-        if isinstance(exc, OSError):
-            if _is_timeout(exc):
-                return DirtyTimeoutError(
-                    f"{action} of {app_path} took more than {self.timeout:g} seconds", self.timeout
-                )
-            return DirtyConnectionError(
-                f"the connection to the dirty pool broke during {action} of {app_path} ({exc}); it may have run",
-                self.socket_path,
-            )
-        return exc
+        return self._error(exc, what, seconds) if isinstance(exc, OSError) else exc
 
-    def _after_fork(self) -> None:
-        # The parent goes on using its connections; closing our descriptors of them does not disturb it.
-        self._pid = os.getpid()
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.sock.close()
-        self._aio = None
+    def _error(self, exc: OSError, what: str, seconds: float | None) -> DirtyError:
+        if is_timeout(exc) and seconds is not None:
+            return DirtyTimeoutError(f"{what} took more than {seconds:g} seconds", seconds)
+        return DirtyConnectionError(
+            f"the connection to the dirty pool broke during {what} ({exc}); it may have run", self.socket_path
+        )
 
 
 class DirtyStream:
     """The items of a streamed action, as an iterator and context manager. For one thread at a time."""
 
     def __init__(
-        self, client: DirtyClient, connection: _Connection, request_id: int, app_path: str, action: str
+        self,
+        client: DirtyClient,
+        connection: Connection,
+        request_id: int,
+        what: str,
+        wait: float | None,
+        whole: float | None,
     ) -> None:
+        """:param wait: seconds for each item
+        :param whole: seconds for all, from now
+        """
         self._client = client
-        self._connection: _Connection | None = connection
+        self._connection: Connection | None = connection
         self._request_id = request_id
-        self._app_path = app_path
-        self._action = action
+        self._what = what
+        self._wait = wait
+        self._whole = whole
+        self._deadline = None if whole is None else time.monotonic() + whole + PATIENCE
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -295,20 +231,19 @@ class DirtyStream:
         connection = self._connection
         if connection is None:
             raise StopIteration
-        timeout = self._client.timeout
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = self._deadline if self._wait is None else time.monotonic() + self._wait
         try:
             kind, payload = connection.receive(self._request_id, deadline)
             if kind == CHUNK:
                 return read_payload(kind, payload)
         except BaseException as exc:
             self._connection = None
-            raise self._client._broken(connection, exc, self._app_path, self._action) from None
+            raise self._client._broken(connection, exc, self._what, self._whole or self._wait) from None
         self._connection = None
         try:
             value = read_payload(kind, payload)
         finally:
-            self._client._put_back(connection)
+            self._client._pool.put_back(connection)
         if kind == END:
             raise StopIteration
         return value  # the action did not stream: its result is the only item

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Dispatcher"]
 
+_GRAIN = 0.01  # seconds between two looks at the deadlines, at least
+
 
 class Dispatcher:
     """What connections call of the arbiter.
@@ -54,7 +56,7 @@ class Dispatcher:
         self.callers: set[Caller] = set()
         self.stopping = False
         self.next_call_id: Callable[[], int] = itertools.count(1).__next__
-        self._deadline_timer: Timer | None = None
+        self._deadlines: Timer | None = None
 
     # From connections
 
@@ -74,12 +76,12 @@ class Dispatcher:
         """Schedule the call. Returns where to send it, None when it waits.
 
         :raises DirtyAppNotFoundError, DirtyNoWorkersAvailableError, DirtyOverloadedError: it cannot be run
+        :raises DirtyTimeoutError: its deadline has passed already
         """
         now = self.loop.now
-        if self.timeout:
-            call.deadline = now + self.timeout
-            if self._deadline_timer is None:
-                self._watch_deadlines()
+        self._limit(call, now)
+        if call.limit is not None and call.limit <= now:
+            raise self._timed_out(call)
         if self.stopping:
             raise DirtyNoWorkersAvailableError(call.app, f"the pool is stopping; {call.app} takes no more calls")
         try:
@@ -158,8 +160,7 @@ class Dispatcher:
         call = link.call
         assert isinstance(call, PoolCall)
         call.started = self.loop.now
-        if self.timeout:
-            call.deadline = self.loop.now + self.timeout
+        self._limit(call, call.started)
         link.used += 1
         link.start(call)
 
@@ -192,8 +193,8 @@ class Dispatcher:
 
     # Inside
 
-    def _no_workers(self, app: str) -> DirtyNoWorkersAvailableError:
-        reason = self.arbiter.supervisor.why_not(app)
+    def _no_workers(self, app: str, reason: str = "") -> DirtyNoWorkersAvailableError:
+        reason = "; ".join(filter(None, (reason, self.arbiter.supervisor.why_not(app))))
         return DirtyNoWorkersAvailableError(
             app, f"No workers available for dirty app: {app}" + (f" ({reason})" if reason else "")
         )
@@ -217,36 +218,55 @@ class Dispatcher:
             caller.release(link)
         caller.send_error(call.caller_id, error)
 
-    def _watch_deadlines(self) -> None:
-        # Calls are many and slots few: running calls are looked at all together now and then, none has a timer.
-        pause = min(0.5, max(0.02, self.timeout / 10))
-        self._deadline_timer = self.loop.call_later(pause, self._check_deadlines)
+    # Time. Calls are many and slots few: no call has a timer, one timer looks at all when the first deadline is due.
+
+    def _limit(self, call: PoolCall, now: float) -> None:
+        """Reckon the call's deadline anew: `dirty_timeout` from now, or the caller's own if that is sooner."""
+        deadline = call.limit
+        if self.timeout and (deadline is None or now + self.timeout < deadline):
+            deadline = now + self.timeout
+        call.deadline = deadline
+        if deadline is None:
+            return
+        timer = self._deadlines
+        if timer is None or deadline < timer.when:
+            if timer is not None:
+                timer.cancel()
+            self._deadlines = self.loop.call_at(max(deadline, now + _GRAIN), self._check_deadlines)
+
+    def _timed_out(self, call: PoolCall) -> DirtyError:
+        """What the caller is told when the deadline has passed."""
+        what = f"{call.action} of {call.app}"
+        if call.started is None and not self.scheduler.can_run_now(call.app):
+            waited = self.loop.now - call.arrived
+            return self._no_workers(call.app, f"none has been ready for {what} within {waited:.3g} seconds")
+        where = ", all of them in the queue" if call.started is None else ""
+        if call.limit is not None and call.deadline == call.limit:
+            seconds = call.limit - call.arrived
+            return DirtyTimeoutError(f"{what} took more than {seconds:.6g} seconds{where}", round(seconds, 6))
+        return DirtyTimeoutError(
+            f"{what}: no answer within {self.timeout:g} seconds{where} (dirty_timeout)", self.timeout
+        )
 
     def _check_deadlines(self) -> None:
-        self._deadline_timer = None
+        self._deadlines = None
         now = self.loop.now
-        text = f"no answer within {self.timeout:g} seconds (dirty_timeout)"
         for waiting in self.scheduler.expire(now):
             assert isinstance(waiting, PoolCall)
-            self._fail(
-                waiting, DirtyTimeoutError(f"{waiting.app} {waiting.action}, in the queue: {text}", self.timeout)
-            )
-        busy = False
+            self._fail(waiting, self._timed_out(waiting))
+        following = self.scheduler.next_deadline()
         for process in list(self.arbiter.supervisor.processes.values()):
             for link in process.busy:
-                busy = True
                 call = link.call
                 assert isinstance(call, PoolCall)
-                if not link.ending and call.deadline is not None and call.deadline <= now:
-                    self.arbiter.log.warning(
-                        "Dirty worker %d (pid %d): %s of %s: %s",
-                        process.number,
-                        process.pid,
-                        call.action,
-                        call.app,
-                        text,
-                    )
-                    self._fail(call, DirtyTimeoutError(f"{call.app} {call.action}: {text}", self.timeout))
+                if link.ending or call.deadline is None:
+                    continue
+                if call.deadline <= now:
+                    error = self._timed_out(call)
+                    self.arbiter.log.warning("Dirty worker %d (pid %d): %s", process.number, process.pid, error)
+                    self._fail(call, error)
                     self._end(link, call)
-        if self.timeout and (busy or self.scheduler.waiting):
-            self._watch_deadlines()
+                elif following is None or call.deadline < following:
+                    following = call.deadline
+        if following is not None:
+            self._deadlines = self.loop.call_at(max(following, now + _GRAIN), self._check_deadlines)

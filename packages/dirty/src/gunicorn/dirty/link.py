@@ -13,7 +13,7 @@ from .call import ID, ID_OFFSET, READ_SIZE, PoolCall
 from .loop import HANGUP, READ, WRITE, Timer
 from .outbox import Outbox
 from .scheduler import Member, Slot
-from .wire import CHUNK, END, HEADER, HEADER_SIZE, MAGIC, RESPONSE, VERSION
+from .wire import CHUNK, END, HEADER, HEADER_SIZE, MAGIC, RESPONSE, VERSION, write_deadline
 
 if TYPE_CHECKING:
     from .dispatch import Dispatcher
@@ -61,8 +61,10 @@ class SlotLink(Slot):
     # To the worker
 
     def start(self, call: PoolCall) -> None:
-        """Send what came of the request while it waited."""
+        """Send what came of the request while it waited. Its deadline becomes what is left of it."""
         for part in call.held or ():
+            if call.limit is not None and isinstance(part, bytearray):
+                write_deadline(call.route, part, HEADER_SIZE, call.limit - self.pool.loop.now)
             self.outbox.send(part)
         call.held = None
         if call.body_left and call.caller is not None:
@@ -167,7 +169,9 @@ class SlotLink(Slot):
         if done:
             self.pool.finished(self)
         elif self.pool.timeout:
-            call.deadline = self.pool.loop.now + self.pool.timeout  # each part of an answer is a sign of life
+            # Each part of an answer is a sign of life.
+            deadline = self.pool.loop.now + self.pool.timeout
+            call.deadline = deadline if call.limit is None or deadline < call.limit else call.limit
         return True
 
     def _scan(self, data: bytearray, end: int, call: PoolCall) -> tuple[int, bool]:

@@ -2,15 +2,16 @@
 arbiter.
 
 A *member* is a worker as the schedule sees it: the apps it has, whether it is loading, ready or draining, and its
-slots. A *slot* runs one call at a time. A call goes to an idle slot of the least busy ready member that has its app,
-or waits in its app's bounded queue; a slot that becomes free takes the call that has waited longest among those its
-member can run. So while a call of an app waits, no ready member of that app has an idle slot.
+slots. A *slot* runs one call at a time, of any of its member's apps or of the one app that it is reserved for. A call
+goes to an idle slot of the least busy ready member that has its app, or waits in its app's bounded queue; a slot that
+becomes free takes, among the calls that it can run, the one of the highest priority, and of these the one that has
+waited longest. So while a call of an app waits, no ready member of that app has an idle slot for it.
 """
 
 from __future__ import annotations
 
 import enum
-from collections import deque
+import heapq
 from collections.abc import Iterable
 
 __all__ = ["Call", "Member", "MemberState", "NoWorkers", "QueueFull", "Scheduler", "Slot", "UnknownApp"]
@@ -34,21 +35,26 @@ class MemberState(enum.Enum):
     DRAINING = "draining"  # finishes what it runs and takes nothing new
 
 
+_READY, _DRAINING = MemberState.READY, MemberState.DRAINING
+
+
 class Call:
     """A request on its way. The arbiter derives its own from it.
 
     :ivar app: path of the app
     :ivar deadline: when it stops waiting in the queue (same clock as `now`; None is never); the arbiter's own use
         once it runs
+    :ivar priority: calls with a higher one are taken first
     :ivar slot: where it runs, or None
     :ivar queued: whether it waits
     """
 
-    __slots__ = ("app", "deadline", "order", "queued", "slot")
+    __slots__ = ("app", "deadline", "order", "priority", "queued", "slot")
 
-    def __init__(self, app: str, deadline: float | None = None) -> None:
+    def __init__(self, app: str, deadline: float | None = None, priority: int = 0) -> None:
         self.app = app
         self.deadline = deadline
+        self.priority = priority
         self.slot: Slot | None = None
         self.queued = False
         self.order = 0
@@ -58,42 +64,65 @@ class Slot:
     """One unit of concurrency of a member. The arbiter derives its own from it.
 
     :ivar call: what it runs, or None when idle
+    :ivar only: the app that it is reserved for, or None for all of its member's that have no slots of their own
     """
 
-    __slots__ = ("call", "member")
+    __slots__ = ("call", "member", "only")
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, only: str | None = None) -> None:
         self.member = member
+        self.only = only
         self.call: Call | None = None
 
 
 class Member:
-    """A worker in the schedule. `apps` are the paths of the apps it has or is loading."""
+    """A worker in the schedule. `apps` are the paths of the apps it has or is loading.
 
-    __slots__ = ("apps", "busy", "idle", "slots", "state")
+    :ivar busy: how many of its slots run something
+    """
+
+    __slots__ = ("_idle", "_shared", "apps", "busy", "slots", "state")
 
     def __init__(self, apps: Iterable[str]) -> None:
         self.apps = tuple(apps)
         self.state = MemberState.LOADING
         self.slots: tuple[Slot, ...] = ()
-        self.idle: list[Slot] = []
         self.busy = 0
+        self._shared = self.apps  # those without slots of their own
+        self._idle: dict[str | None, list[Slot]] = {}  # by app; the lists of apps that share slots are the same one
+
+    def _take(self, slots: Iterable[Slot]) -> None:
+        self.slots = tuple(slots)
+        reserved = {slot.only for slot in self.slots if slot.only is not None}
+        self._shared = tuple(app for app in self.apps if app not in reserved)
+        shared = [slot for slot in reversed(self.slots) if slot.only is None]
+        self._idle = {None: shared, **dict.fromkeys(self._shared, shared)}
+        for app in reserved:
+            self._idle[app] = [slot for slot in reversed(self.slots) if slot.only == app]
+
+    def idle(self, app: str) -> list[Slot]:
+        """Its idle slots that can run `app`."""
+        return self._idle.get(app, [])
+
+    def _apps_of(self, slot: Slot) -> tuple[str, ...]:
+        return self._shared if slot.only is None else (slot.only,)
 
 
 class _Queue:
-    __slots__ = ("calls", "length", "members")
+    __slots__ = ("heap", "length", "members")
 
     def __init__(self) -> None:
-        self.calls: deque[Call] = deque()  # with calls that no longer wait in between, skipped when met
+        # The best first: (-priority, order, call); with calls that no longer wait among them, skipped when met.
+        self.heap: list[tuple[int, int, Call]] = []
         self.length = 0
         self.members: list[Member] = []
 
-    def head(self) -> Call | None:
-        calls = self.calls
-        while calls:
-            if calls[0].queued:
-                return calls[0]
-            calls.popleft()
+    def head(self) -> tuple[int, int, Call] | None:
+        heap = self.heap
+        while heap:
+            if heap[0][2].queued:
+                return heap[0]
+            heapq.heappop(heap)
         return None
 
 
@@ -141,16 +170,22 @@ class Scheduler:
         """The member has loaded its apps and runs these slots. Returns the slots that got a waiting call
         (`slot.call`)."""
         member.state = MemberState.READY
-        member.slots = tuple(slots)
-        member.idle = list(reversed(member.slots))
+        member._take(slots)
         assigned = []
-        while member.idle:
-            call = self._next_for(member)
-            if call is None:
+        for slot in member.slots:
+            if not self.waiting:
                 break
-            slot = self._assign(member, call)
-            assigned.append(slot)
+            call = self._next_for(slot)
+            if call is not None:
+                member._idle[slot.only].remove(slot)
+                self._assign(slot, call)
+                assigned.append(slot)
         return assigned
+
+    def can_run_now(self, app: str) -> bool:
+        """Whether a ready member has the app, however busy."""
+        queue = self._queues.get(app)
+        return queue is not None and any(member.state is MemberState.READY for member in queue.members)
 
     def drain(self, member: Member) -> None:
         """The member finishes what it runs and gets nothing more; calls no longer wait for it."""
@@ -164,7 +199,8 @@ class Scheduler:
                 running.append(slot.call)
                 slot.call.slot = None
                 slot.call = None
-        member.state, member.slots, member.idle, member.busy = MemberState.DRAINING, (), [], 0
+        member.state, member.busy = MemberState.DRAINING, 0
+        member._take(())
         stranded: list[Call] = []
         for path in member.apps:
             queue = self._queues.get(path)
@@ -187,15 +223,20 @@ class Scheduler:
         if queue is None:
             raise UnknownApp(call.app)
         best: Member | None = None
+        best_idle: list[Slot] = []
         hopeless = True
+        app = call.app
         for member in queue.members:
-            if member.state is MemberState.DRAINING:
+            state = member.state
+            if state is _READY:
+                idle = member._idle[app]
+                if idle and (best is None or member.busy < best.busy):
+                    best, best_idle = member, idle
+            elif state is _DRAINING:
                 continue
             hopeless = False
-            if member.idle and member.state is MemberState.READY and (best is None or member.busy < best.busy):
-                best = member
         if best is not None:
-            slot = best.idle.pop()
+            slot = best_idle.pop()
             best.busy += 1
             slot.call = call
             call.slot = slot
@@ -207,7 +248,7 @@ class Scheduler:
         self._order += 1
         call.order = self._order
         call.queued = True
-        queue.calls.append(call)
+        heapq.heappush(queue.heap, (-call.priority, self._order, call))
         queue.length += 1
         self.waiting += 1
         return None
@@ -219,14 +260,15 @@ class Scheduler:
         if call is not None:
             call.slot = None
             slot.call = None
+        if self.waiting and member.state is _READY:
+            following = self._next_for(slot)
+            if following is not None:
+                slot.call = following
+                following.slot = slot
+                return following
         member.busy -= 1
-        member.idle.append(slot)
-        if not self.waiting or member.state is not MemberState.READY:
-            return None
-        following = self._next_for(member)
-        if following is not None:
-            self._assign(member, following)
-        return following
+        member._idle[slot.only].append(slot)
+        return None
 
     def drop(self, call: Call) -> bool:
         """The call no longer wants to wait. Returns False when it did not wait."""
@@ -240,44 +282,47 @@ class Scheduler:
         expired = [
             call
             for queue in self._queues.values()
-            for call in queue.calls
+            for _, _, call in queue.heap
             if call.queued and call.deadline is not None and call.deadline <= now
         ]
         for call in expired:
             self._unqueue(call, self._queues[call.app])
         return expired
 
+    def next_deadline(self) -> float | None:
+        """The first deadline of the calls that wait, None where there is none. It looks at all that wait."""
+        deadlines = (call.deadline for queue in self._queues.values() for _, _, call in queue.heap if call.queued)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
     # Inside
 
-    def _assign(self, member: Member, call: Call) -> Slot:
-        slot = member.idle.pop()
-        member.busy += 1
+    def _assign(self, slot: Slot, call: Call) -> None:
+        slot.member.busy += 1
         slot.call = call
         call.slot = slot
-        return slot
 
-    def _next_for(self, member: Member) -> Call | None:
-        if not self.waiting:
-            return None
-        best: Call | None = None
-        for path in member.apps:
+    def _next_for(self, slot: Slot) -> Call | None:
+        best: tuple[int, int, Call] | None = None
+        for path in slot.member._apps_of(slot):
             queue = self._queues.get(path)
             head = queue.head() if queue is not None and queue.length else None
-            if head is not None and (best is None or head.order < best.order):
+            if head is not None and (best is None or head < best):
                 best = head
-        if best is not None:
-            self._unqueue(best, self._queues[best.app])
-        return best
+        if best is None:
+            return None
+        self._unqueue(best[2], self._queues[best[2].app])
+        return best[2]
 
     def _unqueue(self, call: Call, queue: _Queue) -> None:
         call.queued = False
         queue.length -= 1
         self.waiting -= 1
-        if len(queue.calls) > 2 * queue.length + 64:
-            queue.calls = deque(call for call in queue.calls if call.queued)
+        if len(queue.heap) > 2 * queue.length + 64:
+            queue.heap = [entry for entry in queue.heap if entry[2].queued]
+            heapq.heapify(queue.heap)
 
     def _empty(self, queue: _Queue) -> list[Call]:
-        calls = [call for call in queue.calls if call.queued]
+        calls = [entry[2] for entry in sorted(queue.heap) if entry[2].queued]
         for call in calls:
             self._unqueue(call, queue)
         return calls

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from gunicorn_dirty_protocol import End, Error, ProtocolError
 
+from .current import CurrentCall, call_variable
 from .errors import (
     DirtyAppError,
     DirtyAppNotFoundError,
@@ -22,58 +24,33 @@ from .errors import (
 )
 from .wire import HEADER, HEADER_SIZE, REQUEST, chunk_frame, read_request, response_frame
 
-__all__ = ["Job", "Slot"]
+__all__ = ["Slot"]
 
 _READ_SIZE = 65536
 # Results of these types are values; anything else is looked at, since it may be a generator or a coroutine.
 _VALUES = frozenset((type(None), bool, int, float, str, bytes, bytearray, list, tuple, dict))
 
 
-class Job:
-    """A request while it runs.
-
-    :ivar id: the arbiter's id of it
-    :ivar cancelled: whether it is to end; looked at between the items of a stream
-    """
-
-    __slots__ = ("_on_cancel", "cancelled", "id")
-
-    def __init__(self, number: int) -> None:
-        self.id = number
-        self.cancelled = False
-        self._on_cancel: Callable[[], None] | None = None
-
-    def cancel(self) -> None:
-        """Ask it to end; from any thread."""
-        self.cancelled = True
-        on_cancel = self._on_cancel
-        if on_cancel is not None:
-            on_cancel()
-
-    def on_cancel(self, callback: Callable[[], None] | None) -> None:
-        """Have `callback` called, from another thread, when the job is cancelled; at once if it is already."""
-        self._on_cancel = callback
-        if self.cancelled and callback is not None:
-            callback()
-
-
 class Slot:
     """One unit of concurrency of the worker. The end of its socket is the end of the process."""
 
-    def __init__(self, index: int, sock: socket.socket, apps: dict[str, Any]) -> None:
-        """:param apps: loaded apps by import path"""
+    def __init__(self, index: int, sock: socket.socket, apps: dict[str, Any], timeout: float = 0) -> None:
+        """:param apps: loaded apps by import path
+        :param timeout: `dirty_timeout`, seconds; 0 is never
+        """
         self.index = index
         self._sock = sock
         self._apps = apps
-        self._job: Job | None = None
+        self._timeout = timeout
+        self._call: CurrentCall | None = None
         self._cancelled_id = 0  # of the last cancelled call, which may not have come yet
 
     def cancel(self, call_id: int) -> None:
         """The call with this id is to end, or not to begin. From another thread."""
         self._cancelled_id = call_id
-        job = self._job
-        if job is not None and job.id == call_id:
-            job.cancel()
+        call = self._call
+        if call is not None and call.request_id == call_id:
+            call.cancel()
 
     # The thread
 
@@ -99,7 +76,8 @@ class Slot:
             if not have:
                 return
             _magic, _version, kind, length, request_id = HEADER.unpack_from(buffer)
-            job = self._job = Job(request_id)
+            call = self._call = CurrentCall(request_id)
+            call_variable.set(call)
             whole = HEADER_SIZE + length
             payload = view[HEADER_SIZE:whole] if whole <= _READ_SIZE else memoryview(bytearray(length))
             if have < whole:
@@ -107,12 +85,12 @@ class Slot:
                     payload[: have - HEADER_SIZE] = view[HEADER_SIZE:have]
                 self._receive(payload[have - HEADER_SIZE :])
             if self._cancelled_id == request_id:
-                job.cancelled = True
-            if job.cancelled or kind != REQUEST:
-                self._fail(job, DirtyCancelledError())
+                call.cancelled = True
+            if call.cancelled or kind != REQUEST:
+                self._fail(call, DirtyCancelledError())
             else:
-                self._answer(job, payload)
-            self._job = None
+                self._answer(call, payload)
+            self._call = None
 
     def _receive(self, rest: memoryview) -> None:
         while rest:
@@ -123,70 +101,77 @@ class Slot:
 
     # One request
 
-    def _answer(self, job: Job, payload: memoryview) -> None:
+    def _answer(self, call: CurrentCall, payload: memoryview) -> None:
         try:
-            app_path, action, args, kwargs = read_request(payload)
+            route, deadline, args, kwargs = read_request(payload)
         except ProtocolError as exc:
-            self._fail(job, DirtyProtocolError(f"malformed request: {exc}"))
+            self._fail(call, DirtyProtocolError(f"malformed request: {exc}"))
             return
+        timeout = self._timeout
+        if deadline is not None:
+            call.deadline = time.monotonic() + (min(deadline, timeout) if timeout else deadline)
+        elif timeout:
+            call.deadline = time.monotonic() + timeout
+        call._route = route
+        app_path, action = route[0], route[1]
         app = self._apps.get(app_path)
         if app is None:
-            self._fail(job, DirtyAppNotFoundError(app_path))
+            self._fail(call, DirtyAppNotFoundError(app_path))
             return
         try:
             result = app(action, *args, **kwargs)
             if type(result) in _VALUES:
-                self._send(response_frame(job.id, result))
+                self._send(response_frame(call.request_id, result))
             else:
-                self._send_other(job, result)
+                self._send_other(call, result)
         except OSError as exc:
             if self._is_lost():
                 raise
-            self._fail(job, describe(exc, app_path, action))
+            self._fail(call, describe(exc, app_path, action))
         except ProtocolError as exc:
             message = f"what {action} of {app_path} gave cannot be sent: {exc}"
-            self._fail(job, DirtyAppError(message, app_path, action))
+            self._fail(call, DirtyAppError(message, app_path, action))
         except BaseException as exc:
-            self._fail(job, describe(exc, app_path, action))
+            self._fail(call, describe(exc, app_path, action))
 
-    def _send_other(self, job: Job, result: Any) -> None:
+    def _send_other(self, call: CurrentCall, result: Any) -> None:
         cls = type(result)
         if hasattr(cls, "__await__") or hasattr(cls, "__anext__"):
             from .aio import runner  # loads asyncio, which only workers with async apps need
 
             if hasattr(cls, "__anext__"):
-                runner().stream(job, result, self._sock)
-                self._end(job)
+                runner().stream(call, result, self._sock)
+                self._end(call)
             else:
-                self._send(response_frame(job.id, runner().call(job, result)))
+                self._send(response_frame(call.request_id, runner().call(call, result)))
         elif hasattr(cls, "__next__"):
-            self._stream(job, result)
+            self._stream(call, result)
         else:
-            self._send(response_frame(job.id, result))
+            self._send(response_frame(call.request_id, result))
 
-    def _stream(self, job: Job, items: Iterator[Any]) -> None:
+    def _stream(self, call: CurrentCall, items: Iterator[Any]) -> None:
         try:
             for item in items:
-                if job.cancelled:
+                if call.cancelled:
                     break
-                self._send(chunk_frame(job.id, item))
+                self._send(chunk_frame(call.request_id, item))
         finally:
             close = getattr(items, "close", None)
             if close is not None:
                 close()
-        self._end(job)
+        self._end(call)
 
-    def _end(self, job: Job) -> None:
-        if job.cancelled:
+    def _end(self, call: CurrentCall) -> None:
+        if call.cancelled:
             raise DirtyCancelledError
-        self._send(End(job.id).to_bytes())
+        self._send(End(call.request_id).to_bytes())
 
-    def _fail(self, job: Job, error: DirtyError) -> None:
+    def _fail(self, call: CurrentCall, error: DirtyError) -> None:
         data = error.to_dict()
         try:
-            frame = Error(job.id, data["error_type"], data["message"], data["details"]).to_bytes()
+            frame = Error(call.request_id, data["error_type"], data["message"], data["details"]).to_bytes()
         except ProtocolError:
-            frame = Error(job.id, data["error_type"], _printable(data["message"])).to_bytes()
+            frame = Error(call.request_id, data["error_type"], _printable(data["message"])).to_bytes()
         self._send(frame)
 
     def _send(self, frame: bytes) -> None:

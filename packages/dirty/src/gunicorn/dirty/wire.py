@@ -6,8 +6,9 @@ classes, which serve wherever a microsecond does not count; a test holds the two
 
 from __future__ import annotations
 
+import math
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 from gunicorn_dirty_protocol import (
     DEFAULT_LIMITS,
@@ -15,6 +16,7 @@ from gunicorn_dirty_protocol import (
     ErrorKind,
     MessageError,
     MessageType,
+    Request,
     decode,
     decode_from,
     encode,
@@ -28,16 +30,21 @@ __all__ = [
     "ERROR",
     "HEADER",
     "MAGIC",
+    "NO_OPTIONS",
     "REQUEST",
     "RESPONSE",
     "VERSION",
+    "Options",
+    "Route",
     "Routes",
     "chunk_frame",
     "read_chunk",
+    "read_deadline",
     "read_request",
     "read_response",
     "request_frame",
     "response_frame",
+    "write_deadline",
 ]
 
 HEADER = struct.Struct(">HBBIQ")  # magic, version, type, payload length, request id
@@ -56,41 +63,107 @@ _pack = HEADER.pack
 _DICT_OF_ONE = b"\x21\x00\x00\x00\x01"
 _RESULT = _DICT_OF_ONE + encode("result")
 _DATA = _DICT_OF_ONE + encode("data")
-_DICT_OF_FOUR = b"\x21\x00\x00\x00\x04"
 _APP_PATH, _ACTION, _ARGS, _KWARGS = (encode(key) for key in ("app_path", "action", "args", "kwargs"))
+_DEADLINE, _PRIORITY = encode("deadline"), encode("priority")
+_TRACEPARENT, _IDEMPOTENCY_KEY = encode("traceparent"), encode("idempotency_key")
 _NO_KWARGS = _KWARGS + encode({})
 _SMALL = 65536  # bytes; payloads up to here are copied once more rather than handled in parts
 _MAX_ROUTES = 1024
+_DEADLINE_HEAD = _DEADLINE + b"\x06"
+_DEADLINE_SIZE = 8
+_deadline = struct.Struct(">d")
 
-# What stands before the value of args, by app and action, and (without the key "args" itself) the other way round.
-_fronts: dict[tuple[str, str], bytes] = {}
-_names: dict[bytes, tuple[str, str]] = {}
+
+class Options(NamedTuple):
+    """The optional keys of a REQUEST (docs/protocol.md, 3.1); `deadline` in seconds from when it is sent."""
+
+    deadline: float | None = None
+    priority: int | None = None
+    traceparent: str | None = None
+    idempotency_key: str | None = None
 
 
-def request_frame(request_id: int, app_path: str, action: str, args: Any, kwargs: Any) -> bytes:
+NO_OPTIONS = Options()
+
+
+class Route(NamedTuple):
+    """What the front of a REQUEST says.
+
+    :ivar deadline_at: where in the payload the eight bytes of the deadline's float are. One Route then serves requests
+        of any deadline, and its own option is None. 0: see the option
+    """
+
+    app_path: str
+    action: str
+    options: Options = NO_OPTIONS
+    deadline_at: int = 0
+
+
+# What stands before the value of args, by what it says; and, without the key "args" itself and without the bytes of the
+# deadline, which differ from call to call, the other way round.
+_fronts: dict[tuple[str, str, Options], bytes] = {}
+_names: dict[bytes, Route] = {}
+
+
+def request_frame(
+    request_id: int, app_path: str, action: str, args: Any, kwargs: Any, options: Options = NO_OPTIONS
+) -> bytes:
     """A REQUEST. Raises EncodeError when an argument cannot be carried."""
-    front = _fronts.get((app_path, action))
+    front = _fronts.get((app_path, action, options))
     if front is None:
-        front = _remember_front(app_path, action)
+        front = _remember(Route(app_path, action, options)) + _ARGS
     payload = b"".join((front, encode(args), _KWARGS, encode(kwargs))) if kwargs else front + encode(args) + _NO_KWARGS
     if len(payload) > DEFAULT_LIMITS.max_payload:
         _refuse(len(payload))
     return _pack(MAGIC, VERSION, REQUEST, len(payload), request_id) + payload
 
 
-def _remember_front(app_path: str, action: str) -> bytes:
-    """All of a REQUEST's payload before the value of args."""
-    known = _DICT_OF_FOUR + _front_of(app_path, action)
-    if len(_fronts) >= _MAX_ROUTES:
-        _names.clear()
-        _fronts.clear()
-    front = _fronts[app_path, action] = known + _ARGS
-    _names[known] = (app_path, action)
-    return front
+def _remember(route: Route) -> bytes:
+    """All of a REQUEST's payload before the key of args. It is remembered if it can be that of another request, too."""
+    known = _front_of(route)
+    if _is_recurring(route):
+        if len(_fronts) >= _MAX_ROUTES:
+            _names.clear()
+            _fronts.clear()
+        _fronts[route[:3]] = known + _ARGS
+        _names[_without_deadline(known, len(known))[0]] = _any_deadline(route)
+    return known
 
 
-def _front_of(app_path: str, action: str) -> bytes:
-    return _APP_PATH + encode(app_path) + _ACTION + encode(action)
+def _any_deadline(route: Route) -> Route:
+    """The route for requests that differ from this one in the deadline only."""
+    if route.options.deadline is None:
+        return route
+    at = len(_front_of(Route(route.app_path, route.action))) + len(_DEADLINE_HEAD)
+    return Route(route.app_path, route.action, route.options._replace(deadline=None), at)
+
+
+def _without_deadline(payload: bytes | bytearray, end: int, start: int = 0) -> tuple[bytes, int]:
+    """The front in `payload[start:end]` without the bytes of its deadline, and where these are (0: nowhere)."""
+    at = payload.find(_DEADLINE_HEAD, start, end)
+    if at < 0:
+        return bytes(payload[start:end]), 0
+    at += len(_DEADLINE_HEAD)
+    return bytes(payload[start:at] + payload[at + _DEADLINE_SIZE : end]), at - start
+
+
+def _is_recurring(route: Route) -> bool:
+    # A trace, and a call that may be repeated, have names of their own.
+    return route.options.traceparent is None and route.options.idempotency_key is None
+
+
+def _front_of(route: Route) -> bytes:
+    app_path, action, (deadline, priority, traceparent, key), _ = route
+    parts = [_APP_PATH, encode(app_path), _ACTION, encode(action)]
+    for name, value in (
+        (_DEADLINE, None if deadline is None else float(deadline)),
+        (_PRIORITY, priority),
+        (_TRACEPARENT, traceparent),
+        (_IDEMPOTENCY_KEY, key),
+    ):
+        if value is not None:
+            parts += (name, encode(value))
+    return b"\x21" + (len(parts) // 2 + 2).to_bytes(4, "big") + b"".join(parts)
 
 
 def response_frame(request_id: int, result: Any) -> bytes:
@@ -117,28 +190,42 @@ def _refuse(size: int) -> None:
     )
 
 
-def read_request(payload: bytes | memoryview) -> tuple[str, str, list[Any], dict[str, Any]]:
-    """App path, action, args and kwargs of a REQUEST's payload. Raises DecodeError or MessageError."""
+def read_request(payload: bytes | memoryview) -> tuple[Route, float | None, list[Any], dict[str, Any]]:
+    """Route, deadline (seconds), args and kwargs of a REQUEST's payload. Raises DecodeError or MessageError."""
     if len(payload) <= _SMALL:
         # Indexing bytes is faster than indexing a view of them, which counts here; large payloads are not copied.
         payload = bytes(payload)
         start = payload.find(_ARGS)
-        route = _names.get(payload[:start])
-        if route is not None:
+        front, at = _without_deadline(payload, start)
+        route = _names.get(front)
+        if route is not None and at == route.deadline_at:
             value, end = decode_from(payload, start + len(_ARGS))
             if type(value) is list and payload[end:] == _NO_KWARGS:
-                return route[0], route[1], value, {}
-    fields = decode(payload)
-    try:
-        app_path, action = fields["app_path"], fields["action"]
-        args, kwargs = fields.get("args", []), fields.get("kwargs", {})
-    except (KeyError, TypeError, AttributeError):
-        raise MessageError(ErrorKind.BAD_PAYLOAD, "REQUEST needs the fields 'app_path' and 'action'") from None
-    if type(app_path) is not str or type(action) is not str or type(args) is not list or type(kwargs) is not dict:
-        raise MessageError(ErrorKind.BAD_PAYLOAD, "a field of REQUEST has the wrong type")
-    if (app_path, action) not in _fronts:
-        _remember_front(app_path, action)
-    return app_path, action, args, kwargs
+                return route, read_deadline(route, payload, 0), value, {}
+    request = Request.from_payload(0, payload)
+    deadline = request.deadline
+    route = Route(
+        request.app_path,
+        request.action,
+        Options(deadline, request.priority, request.traceparent, request.idempotency_key),
+    )
+    if len(payload) <= _SMALL and _is_recurring(route) and route[:3] not in _fronts:
+        _remember(route)
+    return route, deadline, request.args, request.kwargs  # type: ignore[return-value]
+
+
+def read_deadline(route: Route, payload: bytes | bytearray | memoryview, start: int) -> float | None:
+    """The deadline (seconds) of the request whose payload begins at `start`."""
+    if not route.deadline_at:
+        return route.options.deadline
+    seconds: float = _deadline.unpack_from(payload, start + route.deadline_at)[0]
+    return seconds if math.isfinite(seconds) else None
+
+
+def write_deadline(route: Route, payload: bytearray, start: int, seconds: float) -> None:
+    """Change the deadline of such a request, if it has one that can be changed."""
+    if route.deadline_at:
+        _deadline.pack_into(payload, start + route.deadline_at, seconds)
 
 
 def read_response(payload: bytes | memoryview) -> Any:
@@ -164,28 +251,32 @@ def _field(payload: bytes | memoryview, front: bytes, name: str) -> Any:
 
 
 class Routes:
-    """App and action of requests, read from the front of their payloads and remembered by those bytes."""
+    """What requests say, read from the front of their payloads and remembered by those bytes."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, tuple[str, str]] = {}
+        self._known: dict[bytes, Route] = {}
 
-    def find(self, data: bytearray, start: int, stop: int) -> tuple[str, str] | None:
-        """App path and action of the payload in `data[start:stop]`; None when more of it is needed.
+    def find(self, data: bytearray, start: int, stop: int) -> Route | None:
+        """The route of the payload in `data[start:stop]`; None when more of it is needed.
 
         :raises DecodeError, MessageError: it is no REQUEST's
         """
         end = data.find(_ARGS, start, stop)
-        front = bytes(data[start:end]) if end >= 0 else b""
-        route = self._known.get(front)
-        if route is not None:
-            return route
+        front, at = _without_deadline(data, end, start) if end >= 0 else (b"", 0)
+        known = self._known.get(front)
+        if known is not None and at == known.deadline_at:
+            return known
         routing = read_routing(memoryview(data)[start:stop])
         if routing is None:
             return None
-        route = (routing.app_path, routing.action)
-        # Only what has nothing but these two fields in front is a key: it then decides the route alone.
-        if front[5:] == _front_of(*route):
-            if len(self._known) >= _MAX_ROUTES:
-                self._known.clear()
-            self._known[front] = route
+        options = Options(routing.deadline, routing.priority, routing.traceparent, routing.idempotency_key)
+        route = Route(routing.app_path, routing.action, options)
+        # Only what has nothing but these fields in front, written the one way, is a key: it then decides the route
+        # alone. The number of fields, which a client may give otherwise, is part of the key.
+        if end >= 0 and data[start + 5 : end] == _front_of(route)[5:]:
+            route = _any_deadline(route)
+            if _is_recurring(route):
+                if len(self._known) >= _MAX_ROUTES:
+                    self._known.clear()
+                self._known[front] = route
         return route

@@ -68,7 +68,7 @@ class DirtyWorker:
             self.log.error("Dirty worker %d cannot start: %s\n%s", self.number, exc, text)
             control.send({"failed": str(exc)})
             return _BOOT_FAILED
-        self._slots = [Slot(index, sock, self.apps) for index, sock in enumerate(sockets)]
+        self._slots = [Slot(index, sock, self.apps, self.config.timeout) for index, sock in enumerate(sockets)]
         for slot in self._slots:
             threading.Thread(target=slot.run, name=f"dirty-slot-{slot.index}", daemon=True).start()
         control.send({"ready": True})

@@ -1,0 +1,188 @@
+"""The blocking client's connections: one per call at a time, kept for the next, started anew in a forked child.
+
+Used by client.py alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import time
+
+from .calls import read_header
+from .errors import DirtyConnectionError, DirtyTimeoutError
+from .wire import HEADER_SIZE
+
+__all__ = ["Connection", "ConnectionPool", "is_timeout"]
+
+_READ_SIZE = 65536
+_MAX_IDLE = 64  # connections kept for the next calls
+_TIMEVAL = struct.Struct("ll")
+
+
+class Connection:
+    """One connection, used by one call at a time. Time limits are the kernel's (SO_RCVTIMEO), which costs no call per
+    read."""
+
+    __slots__ = ("_buffer", "_end", "_limit", "_native", "_reads", "_start", "_view", "path", "sock")
+
+    def __init__(self, path: str, timeout: float | None) -> None:
+        self.path = path
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._buffer = bytearray(_READ_SIZE)
+        self._view = memoryview(self._buffer)
+        # gevent's sockets are non-blocking underneath and keep time themselves.
+        self._native = type(self.sock).__module__ == "socket"
+        self._limit: float | None = None
+        self._start = self._end = 0  # what has been read and not handed out
+        self._reads = 0
+        self.sock.settimeout(None)  # whatever socket.setdefaulttimeout() says
+        try:
+            if timeout is not None:
+                self._set_limit(timeout)
+            self.sock.connect(path)
+        except OSError as exc:
+            self.sock.close()
+            if is_timeout(exc):
+                raise DirtyTimeoutError(f"the dirty pool at {path} did not accept within {timeout} s", timeout) from exc
+            raise DirtyConnectionError(
+                f"no dirty pool answers at {path} ({exc.strerror or exc}): is it running, and is this its user?", path
+            ) from exc
+
+    def begin(self, frame: bytes, timeout: float | None) -> None:
+        """Send a request; `timeout` (seconds) is for this and for the first read.
+
+        :raises OSError: the connection broke, or the time is over
+        """
+        self._start = self._end = self._reads = 0
+        if timeout != self._limit:
+            self._set_limit(timeout)
+        self.sock.sendall(frame)
+
+    def _set_limit(self, seconds: float | None) -> None:
+        """Let each read and write from now on wait so long."""
+        self._limit = seconds
+        if self._native:
+            value = _TIMEVAL.pack(0, 0) if seconds is None else _timeval(seconds)
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+        else:
+            self.sock.settimeout(seconds)
+
+    def receive(self, request_id: int, deadline: float | None) -> tuple[int, memoryview]:
+        """The next frame of the answer: type and payload, which is good until the next call.
+
+        :param deadline: monotonic seconds, None is never
+        :raises DirtyProtocolError: not an answer to that request
+        :raises OSError: the connection broke, or the time is over
+        """
+        while self._end - self._start < HEADER_SIZE:
+            self._fill(deadline)
+        kind, length = read_header(self._buffer, self._start, request_id)
+        if HEADER_SIZE + length > _READ_SIZE:
+            return kind, self._receive_large(self._start + HEADER_SIZE, length, deadline)
+        while self._end < self._start + HEADER_SIZE + length:
+            self._fill(deadline)
+        start = self._start + HEADER_SIZE
+        self._start = end = start + length
+        return kind, self._view[start:end]
+
+    def _fill(self, deadline: float | None) -> None:
+        have = self._end - self._start
+        if have:
+            self._buffer[:have] = self._buffer[self._start : self._end]
+        self._start, self._end = 0, have
+        self._end += self._read(self._view[have:] if have else self._buffer, deadline)
+
+    def _receive_large(self, start: int, length: int, deadline: float | None) -> memoryview:
+        payload = memoryview(bytearray(length))
+        have = self._end - start
+        payload[:have] = self._view[start : self._end]
+        self._start = self._end = 0
+        while have < length:
+            have += self._read(payload[have:], deadline)
+        return payload
+
+    def _read(self, into: memoryview | bytearray, deadline: float | None) -> int:
+        if deadline is not None and self._reads:  # the first read's limit was set with the request
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(errno.ETIMEDOUT, "timed out")
+            self._set_limit(left)
+        self._reads += 1
+        size = self.sock.recv_into(into)
+        if not size:
+            raise ConnectionResetError(errno.ECONNRESET, "the pool closed the connection")
+        return size
+
+
+def _timeval(seconds: float) -> bytes:
+    whole = int(seconds)
+    return _TIMEVAL.pack(whole, max(1, int((seconds - whole) * 1_000_000)))
+
+
+def is_timeout(exc: OSError) -> bool:
+    return isinstance(exc, (TimeoutError, BlockingIOError)) or exc.errno in (errno.EAGAIN, errno.EINPROGRESS)
+
+
+class ConnectionPool:
+    """The connections to one socket that no call uses at the moment.
+
+    :ivar idle: the last one used is the next one taken
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.idle: list[Connection] = []
+        self._pid = os.getpid()
+
+    def send(self, frame: bytes, timeout: float | None) -> Connection:
+        """Send a request on an idle connection or a new one, which is returned.
+
+        :param timeout: seconds for this and for the first read of the answer
+        :raises DirtyConnectionError: nobody listens, or closes at once
+        :raises OSError: the connection broke, or the time is over
+        """
+        if os.getpid() != self._pid:
+            self._after_fork()
+        while True:
+            try:
+                connection = self.idle.pop()
+            except IndexError:
+                connection = Connection(self.path, timeout)
+                fresh = True
+            else:
+                fresh = False
+            try:
+                connection.begin(frame, timeout)
+            except (BrokenPipeError, ConnectionResetError) as exc:
+                # Its arbiter went away while it was idle. The request has not come whole to anyone: send it anew.
+                connection.sock.close()
+                if fresh:
+                    raise DirtyConnectionError(f"the dirty pool closed the connection: {exc}", self.path) from exc
+            except BaseException:
+                connection.sock.close()
+                raise
+            else:
+                return connection
+
+    def put_back(self, connection: Connection) -> None:
+        """The call on it is done, and nothing more will come for it."""
+        if len(self.idle) < _MAX_IDLE:
+            self.idle.append(connection)
+        else:
+            connection.sock.close()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        while self.idle:
+            self.idle.pop().sock.close()
+
+    def _after_fork(self) -> None:
+        # The parent goes on using its connections; closing our descriptors of them does not disturb it.
+        self._pid = os.getpid()
+        idle, self.idle = self.idle, []
+        for connection in idle:
+            connection.sock.close()
