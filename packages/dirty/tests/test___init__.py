@@ -29,6 +29,8 @@ def test_public_names() -> None:
         "current_call",
         "get_dirty_client",
         "get_dirty_client_async",
+        "overload_asgi",
+        "overload_wsgi",
     ]
     for name in gunicorn.dirty.__all__:
         assert getattr(gunicorn.dirty, name) is not None

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         DirtyTimeoutError,
         DirtyWorkerError,
     )
+    from .overload import overload_asgi, overload_wsgi
 
 __all__ = [
     "CurrentCall",
@@ -45,12 +46,15 @@ __all__ = [
     "current_call",
     "get_dirty_client",
     "get_dirty_client_async",
+    "overload_asgi",
+    "overload_wsgi",
 ]
 
 # Where each name is, unless in errors.
 _HOMES = {
     "DirtyApp": "app",
     **dict.fromkeys(("CurrentCall", "current_call"), "current"),
+    **dict.fromkeys(("overload_asgi", "overload_wsgi"), "overload"),
     **dict.fromkeys(("DirtyClient", "close_dirty_client", "get_dirty_client", "get_dirty_client_async"), "client"),
 }
 
