@@ -16,7 +16,9 @@
      │    ├── LimitRequestHeaders        431   RFC 6585 section 5
      │    ├── ExpectationFailed          417   RFC 9110 section 15.5.18
      │    ├── MethodNotSupported         501   RFC 9110 section 15.6.2
-     │    └── RequestTimeout             408   RFC 9110 section 15.5.9
+     │    ├── RequestTimeout             408   RFC 9110 section 15.5.9
+     │    ├── ContentTooLarge            413   RFC 9110 section 15.5.14
+     │    └── SpoolFull                  503   RFC 9110 section 15.6.4
      └── LocalProtocolError          the application's fault: it is told, and the connection never goes out of step
 
 Every refusal says what was read, why it is refused and the clause that says so.
@@ -110,3 +112,15 @@ class MethodNotSupported(RemoteProtocolError):
 class RequestTimeout(RemoteProtocolError):
     status = 408
     clause = "RFC 9110 section 15.5.9"
+
+
+class ContentTooLarge(RemoteProtocolError):
+    status = 413
+    clause = "RFC 9110 section 15.5.14"
+
+
+class SpoolFull(RemoteProtocolError):
+    """Not the peer's fault, but refused like its mistakes: there is no room to receive the body."""
+
+    status = 503
+    clause = "RFC 9110 section 15.6.4"

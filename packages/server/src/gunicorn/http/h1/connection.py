@@ -3,20 +3,18 @@
 The receiving half is always in one of these states, each a method that :attr:`_read` points to:
 
     _read_head ──► _read_body ──► _read_nothing ──► _read_head …      (and _read_nothing after an error or the end)
+     └──► _read_after_empty_line ──┘
 
 The sending half is a framing: what the head promised about the body, and so what ``Data`` turns into.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Final
 
 from gunicorn.http.errors import (
     InvalidFraming,
-    LimitRequestHeaders,
-    LimitRequestLine,
     LocalProtocolError,
     RemoteProtocolError,
 )
@@ -32,7 +30,7 @@ from gunicorn.http.events import (
     ResponseHead,
 )
 from gunicorn.http.h1.body import BodyReader, ChunkedBody, SizedBody
-from gunicorn.http.h1.head import HeadReader
+from gunicorn.http.h1.head import HeadReader, Progress
 from gunicorn.http.h1.response import (
     CLOSE,
     DATE,
@@ -47,7 +45,6 @@ from gunicorn.http.h1.response import (
     status_line,
 )
 
-BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # The framings of a response.
@@ -80,12 +77,13 @@ class H1Connection:
         "_left",
         "_out",
         "_preamble",
+        "_progress",
         "_read",
         "_reader",
         "_repeat",
         "_repeated",
-        "_scanned",
         "_secure",
+        "_tail",
         "_trusted",
         "_wants_continue",
         "closing",
@@ -103,7 +101,8 @@ class H1Connection:
         self._buffer: bytes | bytearray = b""
         self._repeat = b""  # the bytes of the last request, when they were nothing but its head, and the request
         self._repeated: Request | None = None
-        self._scanned = 0  # the head's end is not before this offset
+        self._tail = b""  # of _repeat: what follows its request line
+        self._progress: Progress | None = None  # of a head that came without its end
         self._eof = False
         self._last = False  # the request at hand is the last one
         self._answer: tuple[tuple[list[Header], int, str | None, int], bytes, bytes] | None = None  # _repeat_answer
@@ -114,7 +113,7 @@ class H1Connection:
         self._left = 0  # bytes that a SIZED response still owes
         self._out: list[bytes] = []
         self.request: Request | None = None  # the one that is being received or answered
-        self.served = 0  # requests that were read
+        self.served = False  # whether a request was read
         self.closing = False
 
     # ---------------------------------------------------------------- receiving
@@ -172,67 +171,119 @@ class H1Connection:
             self.request = request = self._repeated
             self._read = self._read_nothing
             return request
+        if self._repeated is not None and buffer.endswith(self._tail):
+            request = self._read_like_last(buffer)
+            if request is not None:
+                return request
         if buffer[0] == 0x0D:
             return self._skip_empty_line()
-        end = buffer.find(b"\r\n\r\n", self._scanned)
+        progress = self._progress
+        end = buffer.find(b"\r\n\r\n", max(0, progress.scanned - 3) if progress else 0)
         if end < 0:
-            self._check_unfinished_head()
+            self._wait_for_head()
             return None
         head = bytes(buffer[:end])
-        self._buffer = b"" if len(buffer) == end + 4 else buffer[end + 4 :]
-        self._scanned = 0
-        request = self._reader.read(head, self._secure, self._trusted)
-        self.served += 1
-        self.request = request
+        self._progress = None
+        if len(buffer) == end + 4:
+            self._buffer = b""
+        else:
+            self._drop(end + 4)
+        self.request = request = self._reader.read(head, self._secure, self._trusted)
+        self.served = True
         if request.end_stream:
             self._read = self._read_nothing
-            if not self._buffer and end < LONGEST_REPEAT:
+            if not self._buffer and end < LONGEST_REPEAT and request.target.authority is None:
                 self._repeat, self._repeated = head + b"\r\n\r\n", request
+                self._tail = self._repeat[self._repeat.index(b"\r\n") :]
                 self._answer = None
         else:
             length = request.content_length
             self._body = ChunkedBody(self._reader.table) if length is None else SizedBody(length)
-            self._buffer = bytearray(self._buffer)
             self._wants_continue = request.expects_continue and not self._buffer
             self._read = self._read_body
         return request
 
+    def _read_like_last(self, buffer: bytes | bytearray) -> Request | None:
+        """A request with the last one's fields, which is what a client sends that asks for one thing after the other.
+
+        The request line has no CR, so the first empty line is that of the tail, as it was in the last request.
+        """
+        line = bytes(buffer[: -len(self._tail)])
+        if b"\r" in line:
+            return None
+        request = self._reader.read_like(self._repeated, line)  # type: ignore[arg-type]
+        if request is None:
+            return None
+        if not request.target.plain:
+            self._answer = None  # which is a matter of the fields, the version, and HEAD or not
+        self._repeat, self._repeated = bytes(buffer), request
+        self._buffer = b""
+        self._progress = None
+        self.request = request
+        self._read = self._read_nothing
+        return request
+
+    def _drop(self, size: int) -> None:
+        """Take *size* bytes off the buffer. Of a bytearray that is cheap however much is left (a pipeline)."""
+        buffer = self._buffer
+        if type(buffer) is bytes:
+            self._buffer = bytearray(memoryview(buffer)[size:])
+        else:
+            del buffer[:size]  # type: ignore[union-attr]
+
     def _skip_empty_line(self) -> Request | None:
         """RFC 9112 section 2.2: one empty line before the request line is forgiven."""
-        start = self._buffer[:4]
-        if not b"\r\n\r\n".startswith(start[:2]) or start[2:] == b"\r\n":
-            raise InvalidFraming("empty lines stand where a request line belongs", "RFC 9112 section 2.2")
-        if len(start) < 4:
+        start = self._buffer[:2]
+        if start == b"\r":
+            if self._eof:
+                self.closing = True
             return None
-        self._buffer = self._buffer[2:]
-        self._scanned = 0
+        if start != b"\r\n":
+            raise InvalidFraming("a bare CR stands where a request line belongs", "RFC 9112 section 2.2")
+        self._drop(2)
+        self._read = self._read_after_empty_line
+        return self._read_after_empty_line()
+
+    def _read_after_empty_line(self) -> Request | None:
+        if not self._buffer:
+            if self._eof:
+                self.closing = True
+            return None
+        if self._buffer[0] == 0x0D:
+            raise InvalidFraming("empty lines stand where a request line belongs", "RFC 9112 section 2.2")
         return self._read_head()
 
-    def _check_unfinished_head(self) -> None:
-        reader = self._reader
-        self._buffer = buffer = bytearray(self._buffer) if self._scanned == 0 else self._buffer
-        size = len(buffer)
-        if size > reader.longest_line + 1 and buffer.find(b"\r\n", 0, reader.longest_line + 2) < 0:
-            raise LimitRequestLine(f"the request line is over the limit of {reader.longest_line} bytes")
-        if size > reader.longest_head:
-            raise LimitRequestHeaders(f"the request's head is over the limit of {reader.longest_head} bytes")
-        if BARE_LF.search(buffer, self._scanned):
-            raise InvalidFraming("a line ends with a bare LF", "RFC 9112 section 2.2")
-        self._scanned = max(0, size - 3)
+    def _wait_for_head(self) -> None:
+        """The head goes on. What cannot become one is refused now, and nothing is read twice when more comes."""
+        if self._progress is None:
+            self._progress = Progress()
+        if type(self._buffer) is bytes:
+            self._buffer = bytearray(self._buffer)
+        self._reader.check_unfinished(self._buffer, self._progress)  # type: ignore[arg-type]
         if self._eof:
             self.closing = True
 
     def _read_body(self) -> Data | Disconnected | None:
         body = self._body
         assert body is not None
-        if self._wants_continue and not self._buffer:
-            # The application is about to read: now the peer may send (RFC 9110 section 10.1.1).
-            self._wants_continue = False
-            if self._framing == NOT_STARTED:
-                self._out.append(CONTINUE)
-        if type(self._buffer) is bytes:  # the one before was taken whole
-            self._buffer = bytearray(self._buffer)
-        data = body.read(self._buffer)  # type: ignore[arg-type]
+        buffer = self._buffer
+        if not buffer:
+            if self._wants_continue:
+                # The application is about to read: now the peer may send (RFC 9110 section 10.1.1).
+                self._wants_continue = False
+                if self._framing == NOT_STARTED:
+                    self._out.append(CONTINUE)
+            data = b""
+        elif type(buffer) is bytes and len(buffer) <= body.left:
+            data = buffer
+            self._buffer = b""
+            body.skip(len(data))
+        else:
+            if type(buffer) is bytes:
+                self._buffer = buffer = bytearray(buffer)
+            data = body.read(buffer)  # type: ignore[arg-type]
+            if not buffer:
+                self._buffer = b""
         if body.done:
             self._read = self._read_nothing
             if self._framing == ENDED:
@@ -260,6 +311,14 @@ class H1Connection:
         else:
             self._send_informational(event)  # type: ignore[arg-type]
 
+    def pass_body(self) -> int:
+        if self._framing not in (SIZED, BODILESS):
+            raise LocalProtocolError("only a body of known length can pass the connection by")
+        left = self._left if self._framing == SIZED else 0
+        self._left = 0
+        self._end_response()
+        return left
+
     def data_to_send(self) -> bytes:
         out = self._out
         if not out:
@@ -272,6 +331,8 @@ class H1Connection:
         request = self.request
         if request is None or self._framing != NOT_STARTED:
             raise LocalProtocolError("an interim response goes before the final one")
+        if not 100 <= event.status < 200 or event.status == 101:
+            raise LocalProtocolError(f"status {event.status} is not that of an interim response")
         if request.version >= (1, 1):  # RFC 9110 section 15.2: never to HTTP/1.0
             self._out.append(informational(event.status, event.headers))
 
@@ -425,6 +486,7 @@ class H1Connection:
         self._read = self._read_head
         if self._ends():
             self.closing = True
+            self._read = self._read_nothing
 
     def abort(self) -> None:
         self.closing = True

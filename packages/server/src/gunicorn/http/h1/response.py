@@ -73,7 +73,7 @@ def field_line(header: Header) -> tuple[bytes, int, int]:
     lower = name.lower()
     kind, number = _KINDS.get(lower, PLAIN), 0
     if kind == LENGTH:
-        if not value.isdigit():
+        if not value.isdigit() or len(value) > 19:
             raise LocalProtocolError(f"Content-Length {value!r} is not a number (RFC 9110 section 8.6)")
         number = int(value)
     elif lower == b"connection" and b"close" in value.lower():
