@@ -35,7 +35,7 @@ class Stage(IntEnum):
     READER = 5  # room to write, since the client reads its response slowly
 
 
-PATIENCE: Final = (0.0, 1.0, 1.0, 2.0, 2.0, 5.0)
+PATIENCE: Final = (0.0, 1.0, 1.0, 2.0, 2.0, 3.0)
 """Seconds that a connection may be in each stage while others wait for its place."""
 
 LEAST_RATE: Final = 1024
