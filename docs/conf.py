@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gunicorn import __version__
 from gunicorn.config import Config
+from gunicorn.supervision.service import discover
 
 project = "Gunicorn"
 release = __version__
@@ -20,7 +21,7 @@ suppress_warnings = ["myst.xref_missing"]
 
 
 def settings_page() -> str:
-    """The reference of all settings, by section."""
+    """The reference of all settings, by section, also those of the dirty pool and of the control socket."""
     lines = [
         "# Settings",
         "",
@@ -29,7 +30,7 @@ def settings_page() -> str:
         "",
     ]
     sections: dict[str, list[str]] = {}
-    for setting in Config().settings.values():
+    for setting in Config(services=discover()).settings.values():
         entry = sections.setdefault(setting.section, [])
         flags = ", ".join(f"`{flag}`" for flag in setting.cli or ())
         default = getattr(setting.default, "__name__", None) if callable(setting.default) else repr(setting.default)

@@ -25,7 +25,7 @@ if not __package__:  # run as a script: its folder would hide the standard libra
 from integration.benchmarks import harness, load, report
 from integration.benchmarks.harness import Peers, Server, say
 from integration.benchmarks.load import Load, NoGenerator
-from integration.benchmarks.results import FIRST, Results
+from integration.benchmarks.results import FIRST, LATENCY, Results
 from integration.benchmarks.scenarios import SCENARIOS, Scenario
 from integration.benchmarks.servers import Candidate, candidates
 
@@ -84,8 +84,7 @@ class Run:
                 for scenario in self.scenarios:
                     self.throughput(scenario, quiet + (logging if scenario.name in self.extent.logged else []))
                     if scenario.name in self.extent.paced:
-                        compared = {one.name for one in members if one.target}
-                        self.latency(scenario, [server for server in quiet if server.name in compared])
+                        self.latency(scenario, quiet)
         self.memory()
 
     def throughput(self, scenario: Scenario, servers: Sequence[Server]) -> None:
@@ -101,18 +100,19 @@ class Run:
                 server.forget_output()
 
     def latency(self, scenario: Scenario, servers: Sequence[Server]) -> None:
-        """At half of what the slowest manages; Gunicorn 27, being far away, at half of its own."""
-        rates = {server.name: self.results.rate(scenario.name, server.name) or 1.0 for server in servers}
-        common = min((rate for name, rate in rates.items() if not name.startswith("gunicorn27")), default=1e9)
+        """Each group at half of what its slowest manages."""
         paces = self.results.paces.setdefault(scenario.name, {})
         latencies = self.results.latencies.setdefault(scenario.name, {})
-        for turn in range(self.extent.paced_rounds):
-            for server in servers[:: -1 if turn % 2 else 1]:
-                pace = paces[server.name] = min(rates[server.name], common) / 2
-                found = load.at_rate(
-                    self.client, server.port, self.loads[scenario.name], pace, self.extent.paced_seconds
-                )
-                latencies.setdefault(server.name, []).append(found)
+        for ours, peers in LATENCY:
+            group = [server for server in servers if server.name in ours + peers]
+            pace = min((self.results.rate(scenario.name, server.name) or 0.0 for server in group), default=0.0) / 2
+            for turn in range(self.extent.paced_rounds):
+                for server in group[:: -1 if turn % 2 else 1]:
+                    paces[server.name] = pace
+                    found = load.at_rate(
+                        self.client, server.port, self.loads[scenario.name], pace, self.extent.paced_seconds
+                    )
+                    latencies.setdefault(server.name, []).append(found)
 
     def memory(self) -> None:
         """Each server alone, after the same few requests."""
