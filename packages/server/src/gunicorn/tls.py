@@ -1,6 +1,7 @@
 """TLS: from the settings of the section SSL to a context.
 
-Called through ``gunicorn.sock.ssl_context``, by the master before it forks workers, which use what it has made.
+Called through ``gunicorn.sock.ssl_context``, by the master before it forks workers, which use what it has made; and by
+drivers, for what an application is told of its connection.
 
 Not imported while TLS is off, so that ``ssl`` and its library are not either.
 """
@@ -100,3 +101,18 @@ def _check_readable(setting: str, path: str) -> None:
 def _reason(exc: ssl.SSLError) -> str:
     """``key values mismatch`` of ``[SSL: KEY_VALUES_MISMATCH] key values mismatch (_ssl.c:3926)``."""
     return str(exc).partition("] ")[2].partition(" (_ssl")[0].lower() or str(exc)
+
+
+def connection_variables(sock: Any) -> dict[str, str]:
+    """What the environ of a WSGI request says of its TLS connection, under the names of Apache's mod_ssl.
+
+    *sock* is an ``ssl.SSLSocket`` or ``ssl.SSLObject`` after its handshake. The certificate of the client, if it has
+    shown one (and then it was verified), is in ``SSL_CLIENT_CERT`` in PEM form.
+    """
+    cipher = sock.cipher()
+    variables = {"HTTPS": "on", "SSL_PROTOCOL": sock.version() or "", "SSL_CIPHER": cipher[0] if cipher else ""}
+    certificate = sock.getpeercert(binary_form=True)
+    variables["SSL_CLIENT_VERIFY"] = "SUCCESS" if certificate else "NONE"
+    if certificate:
+        variables["SSL_CLIENT_CERT"] = ssl.DER_cert_to_PEM_cert(certificate)
+    return variables

@@ -163,7 +163,7 @@ def test_an_error_of_the_driver_ends_the_connection_only(serve_wsgi: Serve, monk
             raise RuntimeError("a bug")
         real(self, request, body)
 
-    from gunicorn.drivers.selector import Channel
+    from gunicorn.drivers.channel import Channel
 
     real = Channel._serve
     monkeypatch.setattr(Channel, "_serve", spoiled)

@@ -1,13 +1,10 @@
 """SelectorDriver: real sockets on loopback. What sync and gthread have in common is tested on both."""
 
-import io
 import os
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,38 +55,6 @@ def post(body: bytes, *fields: str) -> bytes:
     return "\r\n".join(lines).encode() + body
 
 
-# ---------------------------------------------------------------- connections
-
-
-def test_keep_alive(serve: Serve) -> None:
-    site = serve(hello)
-    peer = site.connect()
-    for _ in range(3):
-        status, fields, body = peer.get()
-        assert (status, body) == (200, b"hello")
-        assert "connection" not in fields
-    assert site.worker.scoreboard.requests == 3
-
-
-def test_connection_close(serve: Serve) -> None:
-    peer = serve(hello).connect()
-    assert peer.get("/", "Connection: close")[1]["connection"] == "close"
-    assert peer.closed()
-
-
-def test_pipelining(serve: Serve) -> None:
-    peer = serve(echo).connect()
-    peer.send(b"".join(post(b"%d" % number) for number in range(50)) + GET)
-    assert [peer.answer()[2] for _ in range(51)] == [*(b"%d" % number for number in range(50)), b""]
-
-
-def test_half_close_still_gets_the_answers(serve: Serve) -> None:
-    peer = serve(hello).connect()
-    peer.send(GET + GET)
-    peer.sock.shutdown(socket.SHUT_WR)
-    assert peer.rest().count(b"hello") == 2
-
-
 def test_a_slow_sender_keeps_nobody_waiting(serve: Serve) -> None:
     site = serve(hello)
     slow, other = site.connect(), site.connect()
@@ -109,26 +74,6 @@ def test_connections_are_counted(serve: Serve, eventually: Eventually) -> None:
     assert peers[2].get()[2] == b"hello"
 
 
-def test_unix_sockets(serve: Serve, short_path: Path) -> None:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(short_path / "s"))
-    listener.listen()
-
-    def app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
-        start_response("200 OK", [])
-        return [repr((environ["REMOTE_ADDR"], environ["SERVER_NAME"], environ["wsgi.url_scheme"])).encode()]
-
-    serve(app, listener=listener)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
-        peer.settimeout(20)
-        peer.connect(str(short_path / "s"))
-        peer.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n")
-        answer = b""
-        while part := peer.recv(65536):
-            answer += part
-    assert answer.endswith(b"('', 'localhost', 'https')")
-
-
 def test_a_channel_that_is_released_while_it_is_disarmed_is_heard_of_again(
     serve_wsgi: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,14 +86,14 @@ def test_a_channel_that_is_released_while_it_is_disarmed_is_heard_of_again(
         channel = driver.next_channel()
         assert channel is not None
         peer.sendall(GET)
-        watch = driver.watch
+        arm = driver.arm
 
-        def release_first(each: selector.Channel, mask: int) -> None:
+        def release_first(each: Any, mask: int) -> None:
             if mask == 0:
                 driver.release(each)
-            watch(each, mask)
+            arm(each, mask)
 
-        monkeypatch.setattr(driver, "watch", release_first)
+        monkeypatch.setattr(driver, "arm", release_first)
         found: list[Any] = []
         poller = threading.Thread(target=lambda: found.append(driver.next_channel()))
         poller.start()
@@ -157,315 +102,6 @@ def test_a_channel_that_is_released_while_it_is_disarmed_is_heard_of_again(
         poller.join(5)
         driver.close()
     assert found == [channel]
-
-
-# ---------------------------------------------------------------- bodies
-
-
-@pytest.mark.parametrize("size", [0, 1, MOST_IN_MEMORY, MOST_IN_MEMORY + 1, 3_000_000])
-def test_bodies_of_any_size(size: int, serve: Serve) -> None:
-    body = os.urandom(size)
-    peer = serve(echo).connect()
-    peer.send(post(body) + GET)
-    assert peer.answer()[2] == body
-    assert peer.answer()[2] == b""
-
-
-def test_chunked_bodies(serve: Serve) -> None:
-    peer = serve(echo).connect()
-    peer.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
-    for part in (b"hello", b" ", b"world"):
-        peer.send(b"%x\r\n%b\r\n" % (len(part), part))
-    peer.send(b"0\r\n\r\n" + GET)
-    assert peer.answer()[2] == b"hello world"
-    assert peer.answer()[2] == b""
-
-
-def test_a_large_body_is_a_file_that_is_gone_afterwards(serve_wsgi: Serve, eventually: Eventually) -> None:
-    inputs = []
-
-    def app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
-        inputs.append(environ["wsgi.input"])
-        start_response("200 OK", [])
-        return [str(os.fstat(inputs[-1].fileno()).st_nlink).encode()]
-
-    peer = serve_wsgi(app).connect()
-    peer.send(post(b"x" * (MOST_IN_MEMORY + 1)))
-    assert peer.answer()[2] == b"0"
-    eventually(lambda: inputs[0].closed, "the end of the file")
-
-
-def test_expect_continue(serve: Serve) -> None:
-    peer = serve(echo).connect()
-    peer.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
-    assert peer.answer()[0] == 100
-    peer.send(b"hi")
-    assert peer.answer()[2] == b"hi"
-
-
-def test_a_client_that_goes_away_in_its_body(serve: Serve, eventually: Eventually) -> None:
-    site = serve(echo)
-    for reset in (False, True):
-        peer = site.connect()
-        peer.send(post(b"hello")[:-2])
-        eventually(lambda: site.connections == 1, "its connection")
-        if reset:
-            peer.reset()
-        else:
-            peer.sock.close()
-        eventually(lambda: site.connections == 0, "its end")
-    assert site.worker.scoreboard.requests == 0
-    assert site.log.messages(30) == []
-
-
-# ---------------------------------------------------------------- responses and their readers
-
-
-@pytest.mark.parametrize("count", [1, 3, 40])
-def test_streams(count: int, serve: Serve) -> None:
-    peer = serve(big).connect()
-    for _ in range(2):
-        assert peer.get(f"/?{count}")[2] == blocks(count)
-
-
-def test_a_slow_reader_of_a_whole_response_keeps_nobody_waiting(serve: Serve) -> None:
-    body = os.urandom(8_000_000)
-
-    def app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
-        start_response("200 OK", [])
-        return [body if environ["PATH_INFO"] == "/body" else b"hello"]
-
-    site = serve(app)
-    slow, other = site.connect(receive_buffer=32768), site.connect()
-    slow.send(b"GET /body HTTP/1.1\r\nHost: h\r\n\r\n" + GET)
-    for _ in range(5):
-        assert other.get()[2] == b"hello"
-        slow._receive()
-    assert slow.answer()[2] == body
-    assert slow.answer()[2] == b"hello"
-
-
-@pytest.mark.parametrize("length", [None, 40 * 65536])
-def test_a_slow_reader_of_a_stream_gets_it_in_order(length: int | None, serve: Serve) -> None:
-    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
-        start_response("200 OK", [("Content-Length", str(length))] if length else [])
-        for number in range(40):
-            yield b"%c" % (97 + number % 26) * 65536
-
-    site = serve(app)
-    slow = site.connect(receive_buffer=32768)
-    slow.send(GET)
-    for _ in range(60):
-        slow._receive()
-        time.sleep(0.001)  # what makes it slow
-    assert slow.answer()[2] == blocks(40)
-    assert slow.get()[2] == blocks(40)
-
-
-def test_a_block_is_with_its_reader_before_the_next_is_asked_for(serve: Serve) -> None:
-    """PEP 3333: what was yielded is not held back while the application computes, however slowly it is read."""
-    read = threading.Event()
-
-    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
-        start_response("200 OK", [("Content-Length", "8000003")])
-        yield b"x" * 8_000_000
-        assert read.wait(20)
-        yield b"end"
-
-    peer = serve(app).connect(receive_buffer=32768)
-    peer.send(GET)
-    peer._until(b"\r\n\r\n")
-    assert peer._take(8_000_000) == b"x" * 8_000_000
-    read.set()
-    assert peer._take(3) == b"end"
-
-
-def test_a_reader_that_takes_nothing_is_given_up(serve: Serve, eventually: Eventually,
-                                                 monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr(selector, "WRITE_TIMEOUT", 0.2)
-    closed = threading.Event()
-
-    class Body:
-        def __iter__(self) -> Iterator[bytes]:
-            while True:
-                yield b"x" * 65536
-
-        def close(self) -> None:
-            closed.set()
-
-    def app(environ: dict[str, Any], start_response: StartResponse) -> Any:
-        start_response("200 OK", [])
-        return Body() if environ["PATH_INFO"] == "/endless" else [b"hello"]
-
-    site = serve(app)
-    stuck = site.connect(receive_buffer=32768)
-    stuck.send(b"GET /endless HTTP/1.1\r\nHost: h\r\n\r\n")
-    assert closed.wait(20)
-    eventually(lambda: site.connections == 0, "its end")
-    assert site.connect().get()[2] == b"hello"
-    assert site.log.messages(30) == []
-
-
-def test_a_whole_response_that_nobody_takes_is_given_up(serve: Serve, eventually: Eventually,
-                                                        monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr(selector, "WRITE_TIMEOUT", 0.2)
-
-    def app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
-        start_response("200 OK", [])
-        return [b"x" * 20_000_000]
-
-    site = serve(app)
-    site.connect(receive_buffer=32768).send(GET)
-    eventually(lambda: site.worker.scoreboard.requests == 1, "the request")
-    eventually(lambda: site.connections == 0, "its end")
-
-
-def test_a_client_that_leaves_a_stream(serve: Serve) -> None:
-    closed = threading.Event()
-
-    class Body:
-        def __iter__(self) -> Iterator[bytes]:
-            while True:
-                yield b"x" * 65536
-
-        def close(self) -> None:
-            closed.set()
-
-    def app(environ: dict[str, Any], start_response: StartResponse) -> Any:
-        start_response("200 OK", [])
-        return Body() if environ["PATH_INFO"] == "/endless" else [b"hello"]
-
-    site = serve(app)
-    peer = site.connect()
-    peer.send(b"GET /endless HTTP/1.1\r\nHost: h\r\n\r\n")
-    peer._receive()
-    peer.reset()
-    assert closed.wait(20)
-    assert site.connect().get()[2] == b"hello"
-
-
-# ---------------------------------------------------------------- failures
-
-
-def test_an_application_that_fails_before_the_head(serve: Serve) -> None:
-    def app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
-        start_response("200 OK", [])
-        raise KeyError("mine")
-
-    site = serve(app)
-    peer = site.connect()
-    status, fields, body = peer.get()
-    assert (status, fields["connection"]) == (500, "close")
-    assert b"Internal Server Error" in body
-    assert b"mine" not in body
-    assert peer.closed()
-    assert site.log.messages(40) == ["Error handling request /"]
-    assert site.worker.scoreboard.errors == 1
-
-
-def test_an_application_that_fails_after_the_head(serve: Serve) -> None:
-    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
-        start_response("200 OK", [])
-        yield b"some"
-        raise KeyError("mine")
-
-    site = serve(app)
-    peer = site.connect()
-    peer.send(GET)
-    assert peer.rest().endswith(b"\r\n\r\n4\r\nsome\r\n")
-    assert site.log.messages(40) == ["Error handling request /"]
-
-
-def test_a_wrong_length_never_puts_the_connection_out_of_step(serve: Serve) -> None:
-    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
-        start_response("200 OK", [("Content-Length", "5")])
-        yield b"abc" if environ["PATH_INFO"] == "/short" else b"abcdefgh"
-
-    site = serve(app)
-    short = site.connect()
-    short.send(b"GET /short HTTP/1.1\r\nHost: h\r\n\r\n" + GET)
-    assert short.rest().endswith(b"\r\n\r\nabc")
-    long = site.connect()
-    assert long.get()[0] == 500  # nothing was sent yet
-    assert len(site.log.messages(40)) == 2
-
-
-@pytest.mark.parametrize(
-    ("raw", "status"),
-    [
-        (b"GET / HTTP/1.1\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n\r\n" + b"x" * 200_000, 400),
-        (b"GET /" + b"x" * 200_000, 414),
-        (b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nsize\r\n", 400),
-        (b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
-    ],
-)
-def test_refusals_are_answered_and_logged_once(raw: bytes, status: int, serve: Serve, eventually: Eventually) -> None:
-    site = serve(echo)
-    peer = site.connect()
-    peer.send(raw)
-    answer = peer.answer()
-    assert (answer[0], answer[1]["connection"]) == (status, "close")
-    assert peer.closed()
-    peer.sock.close()
-    eventually(lambda: site.connections == 0, "the end of the connection")
-    assert [message for message in site.log.messages(30) if "Invalid request from ip=127.0.0.1: " in message]
-    assert len(site.log.messages(30)) == 1
-
-
-# ---------------------------------------------------------------- time
-
-
-@pytest.mark.parametrize("raw", [GET[:10], post(b"hello")[:-2]], ids=["head", "body"])
-def test_a_request_that_takes_too_long_is_answered_408(raw: bytes, serve: Serve) -> None:
-    site = serve(echo, policy={"head_timeout": 0.1, "body_timeout": 0.1})
-    peer = site.connect()
-    peer.send(raw)
-    status, fields, _ = peer.answer()
-    assert (status, fields["connection"]) == (408, "close")
-    assert peer.closed()
-    assert site.log.messages(30) == [
-        "Invalid request from ip=127.0.0.1: the request was not complete after 0.1 seconds (RFC 9110 section 15.5.9)"
-    ]
-
-
-def test_dripping_a_head_does_not_extend_its_deadline(serve: Serve) -> None:
-    peer = serve(hello, policy={"head_timeout": 0.2}).connect()
-    peer.sock.settimeout(0.01)
-    began = time.monotonic()
-    peer.send(b"GET / HTTP/1.1\r\nX: ")
-    while time.monotonic() < began + 15:
-        try:
-            peer.send(b"x")
-            if peer._receive():
-                break
-        except TimeoutError:
-            pass
-    assert peer.buffer.startswith(b"HTTP/1.1 408 ")
-
-
-def test_dripping_a_body_is_allowed(serve: Serve) -> None:
-    peer = serve(echo, policy={"body_timeout": 2.0}).connect()
-    raw = post(b"x" * 60)
-    peer.send(raw[:-60])
-    began = time.monotonic()
-    for _ in range(60):
-        peer.send(b"x")
-        began += 0.05
-        time.sleep(max(0.0, began - time.monotonic()))  # the time that the peer takes
-    assert peer.answer()[2] == b"x" * 60
-
-
-def test_idle_connections_end_silently(serve: Serve) -> None:
-    site = serve(hello, policy={"keepalive": 0.1, "head_timeout": 0.1})
-    used, fresh = site.connect(), site.connect()
-    used.get()
-    assert used.closed()
-    assert fresh.closed()
-    assert site.log.messages(30) == []
-
-
-# ---------------------------------------------------------------- limits and the end
 
 
 def test_worker_connections_leaves_the_rest_in_the_backlog(serve: Serve) -> None:
@@ -528,28 +164,6 @@ def test_the_end_of_the_master_drains(serve: Serve) -> None:
     assert peer.closed()
     site.wait()
     os.close(read_end)
-
-
-# ---------------------------------------------------------------- what the application is told
-
-
-def test_the_environ_has_the_connection(serve: Serve) -> None:
-    found: list[dict[str, Any]] = []
-
-    def app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
-        found.append(environ)
-        start_response("200 OK", [])
-        return []
-
-    site = serve(app)
-    peer = site.connect()
-    peer.get()
-    environ = found[0]
-    assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("127.0.0.1", str(site.port))
-    host, port = peer.sock.getsockname()
-    assert (environ["REMOTE_ADDR"], environ["REMOTE_PORT"]) == (host, str(port))
-    assert isinstance(environ["gunicorn.socket"], socket.socket)
-    assert isinstance(environ["wsgi.input"], io.BytesIO)
 
 
 def test_descriptors_are_not_left_open(serve_wsgi: Serve, eventually: Eventually) -> None:

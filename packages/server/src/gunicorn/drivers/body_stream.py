@@ -1,4 +1,6 @@
-"""``wsgi.input`` of a body that is still arriving; made by the greenlet driver, which waits where a read has to.
+"""``wsgi.input`` of a body that is still arriving; made by drivers that may wait where a read has to.
+
+Those are the greenlet driver, and the selector driver on threads.
 
 At most one buffer of :data:`BUFFER_SIZE` bytes, and what one ``recv`` brought, is held in memory.
 """
@@ -19,7 +21,7 @@ BUFFER_SIZE: Final = 16384  # bytes
 
 
 class Source(Protocol):
-    """Where the parts come from (:class:`gunicorn.drivers.greenlet.Client`)."""
+    """Where the parts come from: ``greenlet.Client``, ``channel.Channel``."""
 
     def next_data(self) -> Data | Disconnected: ...
 
@@ -33,9 +35,9 @@ class BodyReader(io.RawIOBase):
     logged then, and PeerGoneError, an OSError, when the peer has gone before the end.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, begin: bytes = b"") -> None:
         self._source = source
-        self._left = memoryview(b"")  # received and not read yet
+        self._left = memoryview(begin)  # received and not read yet
         self._ended = False
 
     def readable(self) -> bool:
@@ -69,6 +71,6 @@ class BodyReader(io.RawIOBase):
         return event.data
 
 
-def body_stream(source: Source) -> BinaryIO:
-    """A file-like object over the body that *source* gives: ``read``, ``readline``, ``readlines``, iteration."""
-    return cast(BinaryIO, io.BufferedReader(BodyReader(source), BUFFER_SIZE))
+def body_stream(source: Source, begin: bytes = b"") -> BinaryIO:
+    """A file-like object over *begin* and what *source* gives: ``read``, ``readline``, ``readlines``, iteration."""
+    return cast(BinaryIO, io.BufferedReader(BodyReader(source, begin), BUFFER_SIZE))

@@ -9,7 +9,6 @@ does not take at once stays in the connection's outbox, and is written when it c
 
 from __future__ import annotations
 
-import io
 import select
 import socket
 import sys
@@ -18,276 +17,27 @@ import time
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
-from gunicorn import SERVER
-from gunicorn.drivers.poller import EXCLUSIVE, READ, WRITE, make_poller
-from gunicorn.drivers.runner import PeerGoneError, Runner
-from gunicorn.drivers.spool import Spool
-from gunicorn.http.errors import RemoteProtocolError, RequestTimeout
-from gunicorn.http.events import Data, Request
-from gunicorn.http.h1.connection import H1Connection
+from gunicorn import SERVER, sock
+from gunicorn.access_log import FlushingPoller
+from gunicorn.drivers import sendfile
+from gunicorn.drivers.channel import ARRIVAL_TIMEOUT as ARRIVAL_TIMEOUT
+from gunicorn.drivers.channel import LINGER_TIMEOUT as LINGER_TIMEOUT
+from gunicorn.drivers.channel import RECEIVE_SIZE as RECEIVE_SIZE
+from gunicorn.drivers.channel import WRITE_TIMEOUT as WRITE_TIMEOUT
+from gunicorn.drivers.channel import Channel
+from gunicorn.drivers.channel import host_of as host_of
+from gunicorn.drivers.poller import EXCLUSIVE, READ, make_poller
+from gunicorn.drivers.runner import Runner
+from gunicorn.drivers.spool import SpoolRoom
 from gunicorn.http.h1.head import HeadReader
 from gunicorn.http.h1.response import Preamble
 from gunicorn.http.policy import Policy
-from gunicorn.supervision.scoreboard import CONNECTIONS
-from gunicorn.wsgi.environ import connection_environ
+from gunicorn.supervision.scoreboard import CONNECTIONS, STATE, WorkerState
 
-RECEIVE_SIZE: Final = 65536  # bytes of one recv
-WRITE_TIMEOUT: Final = 30.0  # seconds that an application waits for a reader that takes nothing
-LINGER_TIMEOUT: Final = 2.0  # seconds for the peer of a refused request to read the answer
-ARRIVAL_TIMEOUT: Final = 1.0  # seconds for the first byte of a new connection, when the worker ends
 TICK: Final = 1.0  # seconds between housekeeping
-
-
-class Channel:
-    """A client's socket, its HTTP connection, and what the driver remembers about them.
-
-    ``busy`` belongs to the thread that works on the channel; the poller leaves a busy channel alone.
-    """
-
-    __slots__ = (
-        "_body", "_driver", "_environ", "_request", "busy", "closed", "disarmed", "fd", "http", "lingering", "outbox",
-        "peer", "since", "sock",
-    )  # fmt: skip
-
-    def __init__(self, driver: SelectorDriver, sock: socket.socket, peer: Any) -> None:
-        self._driver = driver
-        self.sock = sock
-        self.fd = sock.fileno()
-        self.peer = peer
-        trusted = driver.policy.trusts(peer[0] if isinstance(peer, tuple) else None)
-        self.http = H1Connection(driver.reader, driver.preamble, False, trusted)
-        self._environ: dict[str, Any] | None = None
-        self._request: Request | None = None
-        self._body: Spool | None = None
-        self.busy = True
-        self.disarmed = False
-        self.closed = False
-        self.lingering = False
-        self.outbox = b""
-        self.since = driver.now  # when the state began that http.deadline() speaks of
-
-    def on_ready(self) -> None:
-        """Read or write what can be, run the requests that became complete, and be ready for the next call."""
-        if self.outbox:
-            if not self._empty_outbox():
-                return
-        else:
-            try:
-                data = self.sock.recv(RECEIVE_SIZE)
-            except (BlockingIOError, InterruptedError):
-                if not self.http.idle:
-                    self.advance()
-                return
-            except OSError:
-                self.close()
-                return
-            if self.lingering:
-                if not data:
-                    self.close()
-                return
-            http = self.http
-            if not data:
-                http.receive_eof()
-            elif http.idle or http.request is not None:  # else the head that began earlier goes on
-                self.since = self._driver.now
-            http.receive_data(data)
-            if self._driver.draining:
-                http.drain()
-        self.advance()
-
-    def advance(self) -> None:
-        """Pull events until there are none, serving each complete request; then write, and close if that is due."""
-        http = self.http
-        try:
-            while (event := http.next_event()) is not None:
-                if isinstance(event, Request):
-                    if event.end_stream:
-                        self._serve(event, io.BytesIO())
-                        if not http.buffered:
-                            return
-                    else:
-                        self._request, self._body = event, Spool()
-                elif isinstance(event, Data):
-                    self._take(event)
-                if self.outbox or self.closed or self.lingering:
-                    return
-        except RemoteProtocolError as error:
-            self.refuse(error)
-            return
-        self.flush()
-
-    def refuse(self, error: RemoteProtocolError) -> None:
-        """Answer a bad request, log it once, and end the connection so that the peer can still read the answer."""
-        self._driver.log.warning("Invalid request from ip=%s: %s", host_of(self.peer), error)
-        self.http.refuse(error)
-        self.lingering = True
-        self.flush()
-
-    def _take(self, event: Data) -> None:
-        body, request = self._body, self._request
-        assert body is not None
-        assert request is not None
-        body.write(event.data, self._driver.upload_dir)
-        if event.end_stream:
-            self._body = self._request = None
-            try:
-                self._serve(request, body.rewind())
-            finally:
-                body.close()
-
-    def _serve(self, request: Request, body: BinaryIO) -> None:
-        environ = self._environ
-        if environ is None:
-            environ = self._environ = connection_environ(
-                self._driver.runner.environ, self.sock, self.sock.getsockname(), self.peer
-            )
-        self._driver.runner.run(self.http, request, body, environ, self.transmit)
-        self.flush()
-        self.since = monotonic()
-
-    # ---------------------------------------------------------------- writing
-
-    def flush(self) -> None:
-        """Write what waits, keep in the outbox what the peer does not take now, and close when that is due."""
-        http = self.http
-        data = http.data_to_send()
-        if data:
-            try:
-                sent = self.sock.send(data)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except OSError:
-                self.close()
-                return
-            if sent < len(data):
-                self.outbox = data[sent:]
-                self._driver.watch(self, WRITE)
-                return
-        if http.closing:
-            self._finish()
-
-    def transmit(self, data: bytes) -> None:
-        """Write *data* for an application that streams, and wait until the kernel has all of it.
-
-        Only then the application goes on: PEP 3333 forbids to hold back what it yielded while it computes the next.
-        Raises :class:`PeerGoneError` when the peer is gone, or takes nothing for WRITE_TIMEOUT seconds.
-        """
-        if self.closed:
-            raise PeerGoneError("the client has gone away")
-        view = memoryview(data)
-        deadline = 0.0
-        try:
-            while view:
-                try:
-                    view = view[self.sock.send(view) :]
-                    deadline = 0.0
-                except (BlockingIOError, InterruptedError):
-                    now = monotonic()
-                    deadline = deadline or now + WRITE_TIMEOUT
-                    if now > deadline:
-                        raise PeerGoneError(f"the client read nothing for {WRITE_TIMEOUT:.0f} seconds") from None
-                    waiter = select.poll()
-                    waiter.register(self.fd, select.POLLOUT)
-                    waiter.poll(1000)
-                    self._driver.beat()
-        except OSError as error:
-            if isinstance(error, PeerGoneError):
-                raise
-            raise PeerGoneError(f"the client has gone away: {error}") from error
-
-    def _empty_outbox(self) -> bool:
-        """Whether the connection may go on: everything was written, and it does not close."""
-        try:
-            self.outbox = self.outbox[self.sock.send(self.outbox) :]
-        except (BlockingIOError, InterruptedError):
-            return False
-        except OSError:
-            self.close()
-            return False
-        self.since = self._driver.now
-        if self.outbox:
-            return False
-        self._driver.watch(self, READ)
-        if self.http.closing:
-            self._finish()
-            return False
-        return True
-
-    def _finish(self) -> None:
-        """Everything was sent: close, or, if the peer may still be sending, say so and wait for it to hear that.
-
-        Closing a socket with unread input resets the connection, and the reset may overtake the answer.
-        """
-        request_unread = self.lingering or self._request is not None
-        if not request_unread:
-            self.close()
-            return
-        self.lingering = True
-        self.since = self._driver.now
-        try:
-            self.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.close()
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        if self._body is not None:
-            self._body.close()
-        try:
-            self._driver.forget(self)
-        finally:
-            self.sock.close()
-
-    def begin_drain(self) -> None:
-        """Make the request at hand the last one; end a connection that waits for its next one, unless that just came.
-
-        One that never had a request is not ended: its first one is on the way, and the client could not know that it is
-        lost. It has ARRIVAL_TIMEOUT.
-        """
-        http = self.http
-        if not http.idle:
-            http.drain()
-            return
-        if self.busy or self.outbox or self.lingering:  # what is received from now on is drained by on_ready()
-            return
-        try:
-            data = self.sock.recv(RECEIVE_SIZE)
-        except (BlockingIOError, InterruptedError):
-            if http.served:
-                self.close()
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.close()
-            return
-        http.receive_data(data)
-        http.drain()
-        self.busy = True
-        self._driver.ready.append(self)
-
-    # ---------------------------------------------------------------- time
-
-    def check_deadline(self, now: float) -> None:
-        """End a channel that stayed too long in its state: 408 within a request, silently between requests."""
-        if self.lingering:
-            limit: float | None = LINGER_TIMEOUT
-        elif self.outbox:
-            limit = WRITE_TIMEOUT
-        elif self._driver.draining and self.http.idle:
-            limit = ARRIVAL_TIMEOUT
-        else:
-            limit = self.http.deadline()
-        if limit is None or now - self.since <= limit:
-            return
-        if self.lingering or self.outbox or self.http.idle:
-            self.close()
-        else:
-            self.refuse(RequestTimeout(f"the request was not complete after {limit:g} seconds"))
+DRAIN_TICK: Final = 0.1  # the same while the worker ends, which should not take longer than its clients do
 
 
 class SelectorDriver:
@@ -304,15 +54,25 @@ class SelectorDriver:
         self.policy = Policy.from_config(cfg)
         self.reader = HeadReader(self.policy)
         self.preamble = Preamble(SERVER, time.time())
-        self.upload_dir: str | None = None
+        # Where bodies are collected; None when applications may wait for them, and so read them as they come.
+        self.room: SpoolRoom | None = SpoolRoom(cfg.tmp_upload_dir, cfg.tmp_upload_limit)
+        self.sendfile = sendfile.AVAILABLE and cfg.sendfile is not False and not cfg.is_ssl
+        self.wait: Callable[[Channel, int, float | None], bool] = self.wait_inline
+        self.interrupted = False  # the polling thread shall come back though it has found nothing
+        self._make_channel = make_channels(worker)
         self.now = monotonic()
         self.ready: deque[Channel] = deque()
         self.channels: dict[int, Channel] = {}
         self.draining = False
         self.stopped = False
         self._drain_until = 0.0
+        self._tick = TICK
         self._next_tick = 0.0
         self._poller = make_poller()
+        self.flush_lines: Callable[[], None] | None = None  # writes what the access log holds back
+        if runner.collect_lines is not None:
+            self.flush_lines = runner.collect_lines()
+            self._poller = FlushingPoller(self._poller, self.flush_lines)
         self._most_channels: int = cfg.worker_connections or sys.maxsize
         self._paused = threading.Event()  # set while no connection is accepted; see _pause
         self._pausing = threading.Lock()
@@ -331,7 +91,8 @@ class SelectorDriver:
         self._poller.register(fd, READ)
 
     def next_channel(self) -> Channel | None:
-        """A channel that is ready to be worked on, waiting for one if need be; None when the driver has stopped.
+        """A channel that is ready to be worked on, waiting for one if need be; None when the driver has stopped, or was
+        :attr:`interrupted`.
 
         Call it from one thread at a time. The channel is marked busy: it is the caller's until :meth:`release`.
         """
@@ -343,7 +104,10 @@ class SelectorDriver:
             self._housekeep()
             if self.stopped:
                 return None
-            for fd, _ in self._poller.poll(TICK):
+            if self.interrupted:
+                self.interrupted = False
+                return None
+            for fd, _ in self._poller.poll(self._tick):
                 channel = self.channels.get(fd)
                 if channel is None:
                     self._on_other(fd)
@@ -360,16 +124,29 @@ class SelectorDriver:
         channel.busy = False
         if channel.disarmed and not channel.closed:
             channel.disarmed = False
-            self.watch(channel, WRITE if channel.outbox else READ)
+            self.watch(channel, channel.mask)
 
     def run(self) -> None:
         """Serve with the calling thread alone, one request at a time."""
         while (channel := self.next_channel()) is not None:
-            channel.on_ready()
+            try:
+                channel.on_ready()
+            except Exception:
+                self.fail(channel)
             self.release(channel)
+
+    def fail(self, channel: Channel) -> None:
+        """An error of the driver itself, now being handled, ends the connection and nothing else."""
+        self.log.exception("Error on the connection of %s", channel.peer)
+        channel.close()
 
     def watch(self, channel: Channel, mask: int) -> None:
         """Hear of *channel* when it is ready for *mask*; nothing when another thread has closed it meanwhile."""
+        channel.mask = mask
+        self.arm(channel, mask)
+
+    def arm(self, channel: Channel, mask: int) -> None:
+        """Tell the poller of what is watched; 0 for nothing."""
         try:
             self._poller.modify(channel.fd, mask)
         except OSError:
@@ -383,9 +160,21 @@ class SelectorDriver:
         if self._paused.is_set() and len(self.channels) < self._most_channels:
             self._resume()
 
-    def beat(self) -> None:
-        """Say that this worker lives, also while an application waits for a slow reader."""
-        self.worker.notify()
+    def wait_inline(self, channel: Channel, mask: int, limit: float | None) -> bool:
+        """Wait until the socket of *channel* is ready for *mask*; False after *limit* seconds (None: for ever).
+
+        The worker's only thread waits, and says meanwhile that it lives.
+        """
+        deadline = monotonic() + (sys.maxsize if limit is None else limit)
+        waiter = select.poll()
+        waiter.register(channel.fd, mask)
+        while True:
+            left = deadline - monotonic()
+            if waiter.poll(max(0.0, min(left, TICK)) * 1000):
+                return True
+            if left <= 0:
+                return False
+            self.worker.notify()
 
     def drain(self) -> None:
         """Stop accepting and end when all requests are served; also called when the master is gone."""
@@ -398,7 +187,6 @@ class SelectorDriver:
     def close(self) -> None:
         """Release everything, connections included. Called when the worker ends."""
         self.stopped = True  # for a thread whose request was not waited for
-        self.stopped = True
         for channel in list(self.channels.values()):
             channel.close()
         self._poller.close()
@@ -407,7 +195,7 @@ class SelectorDriver:
 
     def _disarm(self, channel: Channel) -> None:
         """Stop hearing of a channel that another thread works on (it was sent more, or was closed by its peer)."""
-        self.watch(channel, 0)
+        self.arm(channel, 0)
         channel.disarmed = True  # not before: release() must not arm it again ahead of us
         if not channel.busy:  # released meanwhile, before it could see the mark
             self.release(channel)
@@ -418,26 +206,34 @@ class SelectorDriver:
             self._knocking.append(listener)
         elif fd in self._wakeups:
             self._wakeups[fd]()
-            self._next_tick = 0.0
+            if not (self.interrupted and self.worker.alive):
+                self._next_tick = 0.0
 
     def _accept(self, listener: socket.socket) -> None:
         """Take one connection: with several workers, the next one is another's unless all are busy."""
         try:
-            sock, peer = listener.accept()
+            client, peer = listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as error:  # no descriptors, no memory: until the next tick others may have gone
             self.log.error("Connections wait, accept failed: %s", error)
             self._pause()
             return
-        sock.setblocking(False)
+        client.setblocking(False)
         if isinstance(peer, tuple):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        channel = Channel(self, sock, peer)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            channel = self._make_channel(self, client, peer)
+        except OSError:  # gone already
+            client.close()
+            return
         self.channels[channel.fd] = channel
         self._poller.register(channel.fd, READ)
         self.worker.scoreboard.q[CONNECTIONS] = len(self.channels)
-        self.ready.append(channel)  # what it wants has mostly come with it
+        if channel.eager:
+            self.ready.append(channel)
+        else:
+            channel.busy = False
         if len(self.channels) >= self._most_channels:
             self._pause()
 
@@ -460,7 +256,7 @@ class SelectorDriver:
         now = self.now
         if now < self._next_tick:
             return
-        self._next_tick = now + TICK
+        self._next_tick = now + self._tick
         self.worker.notify()
         self.preamble.renew(time.time())
         if not self.worker.alive and not self.draining:
@@ -476,6 +272,8 @@ class SelectorDriver:
     def _begin_drain(self, now: float) -> None:
         """Accept no more, end idle connections, and let the others finish what they are at."""
         self.draining = True
+        self.worker.scoreboard.q[STATE] = WorkerState.DRAINING
+        self._tick = min(TICK, DRAIN_TICK)
         self._drain_until = now + self.worker.cfg.graceful_timeout
         self._pause()
         for listener in self._listeners.values():
@@ -486,6 +284,12 @@ class SelectorDriver:
             channel.begin_drain()
 
 
-def host_of(peer: Any) -> str:
-    """How a refusal names *peer*, an address as ``accept`` gives it."""
-    return str(peer[0]) if isinstance(peer, tuple) else "unix"
+def make_channels(worker: Any) -> Callable[[SelectorDriver, socket.socket, Any], Channel]:
+    """What makes the channels of *worker*: plain ones, or under TLS."""
+    if not worker.cfg.is_ssl:
+        return Channel
+    from gunicorn.drivers.tls_channel import TLSChannel
+
+    cfg = worker.cfg
+    context, eager, ragged = sock.ssl_context(cfg), cfg.do_handshake_on_connect, cfg.suppress_ragged_eofs
+    return lambda driver, client, peer: TLSChannel(driver, client, peer, context, eager, ragged)

@@ -1,4 +1,8 @@
-"""A request body while it arrives: in memory as long as it is small, in an unlinked temporary file beyond that."""
+"""A request body while it arrives: in memory as long as there is room, in an unlinked temporary file beyond that.
+
+Used by the selector driver. The ``sync`` worker receives whole bodies first, since reading must never make it wait; its
+:class:`SpoolRoom` bounds what that may cost. ``gthread`` holds only the small ones here, and streams the others.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +10,102 @@ import io
 import tempfile
 from typing import BinaryIO, Final
 
-MOST_IN_MEMORY: Final = 512 * 1024  # bytes
+from gunicorn.http.errors import ContentTooLarge, SpoolFull
+
+MOST_IN_MEMORY: Final = 8 << 20  # bytes of one body
+MEMORY: Final = 64 << 20  # bytes of all bodies of a worker
+
+
+class SpoolRoom:
+    """What the bodies of one worker may take together. Not for several threads.
+
+    *directory* is where temporary files go (``tmp_upload_dir``), *disk* how many bytes of them there may be
+    (``tmp_upload_limit``); 0 for no limit.
+    """
+
+    def __init__(self, directory: str | None = None, disk: int = 0) -> None:
+        self.directory = directory
+        self.limit = disk
+        self.disk = disk or 1 << 62  # bytes that are left
+        self.memory = MEMORY
+
+    def check(self, length: int | None) -> None:
+        """Raises :class:`ContentTooLarge` for a body whose announced *length* could never be received."""
+        if length is not None and self.limit and length > max(self.limit, MOST_IN_MEMORY):
+            raise ContentTooLarge(f"a body of {length} bytes is over the limit of {self.limit}")
 
 
 class Spool:
-    """Collects a body; :meth:`rewind` gives it as a file to read. The file never has a name on disk that could stay."""
+    """Collects a body; :meth:`rewind` gives it as a file to read. The file never has a name on disk that could stay.
 
-    __slots__ = ("_file", "_rolled", "size")
+    Without a *room* it stays in memory, whatever its size.
+    """
 
-    def __init__(self) -> None:
-        self._file: BinaryIO = io.BytesIO()
-        self._rolled = False
+    __slots__ = ("_disk", "_file", "_memory", "_parts", "_room", "size")
+
+    def __init__(self, room: SpoolRoom | None = None) -> None:
+        self._room = room
+        self._memory = 0  # bytes taken from the room, of either kind
+        self._disk = 0
+        self._parts: list[bytes] = []
+        self._file: BinaryIO | None = None
         self.size = 0
 
-    def write(self, data: bytes, directory: str | None = None) -> None:
-        """Append *data*. *directory* is where the temporary file goes when there must be one (``tmp_upload_dir``)."""
-        self.size += len(data)
-        if self.size > MOST_IN_MEMORY and not self._rolled:
-            on_disk = tempfile.TemporaryFile(prefix="gunicorn-", dir=directory)  # noqa: SIM115 - closed by close()
-            on_disk.write(self._file.getbuffer())  # type: ignore[attr-defined]
-            self._file, self._rolled = on_disk, True
-        self._file.write(data)
+    def write(self, data: bytes) -> None:
+        """Append *data*.
+
+        Raises :class:`ContentTooLarge` or :class:`SpoolFull` when there is no room for it.
+        """
+        size = len(data)
+        self.size += size
+        room = self._room
+        if room is None:
+            self._parts.append(data)
+        elif self._file is None and size <= room.memory and self.size <= MOST_IN_MEMORY:
+            room.memory -= size
+            self._memory += size
+            self._parts.append(data)
+        else:
+            self._take_disk(room)
+            self._write_file(room, data)
 
     def rewind(self) -> BinaryIO:
+        """The body, as a file at its beginning; nothing can be written any more."""
+        if self._file is None:
+            self._file = io.BytesIO(b"".join(self._parts))  # which copies nothing, also when it is read whole
+            self._parts = []
         self._file.seek(0)
         return self._file
 
     def close(self) -> None:
-        self._file.close()
+        """Let go of everything; the file that :meth:`rewind` gave is closed too."""
+        if self._file is not None:
+            self._file.close()
+        self._parts = []
+        if self._room is not None:
+            self._room.memory += self._memory
+            self._room.disk += self._disk
+            self._room = None
+
+    def _write_file(self, room: SpoolRoom, data: bytes) -> None:
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="gunicorn-", dir=room.directory)  # noqa: SIM115 - close()
+                self._file.write(b"".join(self._parts))
+                self._parts = []
+                room.memory += self._memory
+                self._memory = 0
+            self._file.write(data)
+        except OSError as exc:
+            where = room.directory or tempfile.gettempdir()
+            raise SpoolFull(f"a body cannot be written to {where}: {exc.strerror}") from exc
+
+    def _take_disk(self, room: SpoolRoom) -> None:
+        """Take what is missing for the whole body to lie on disk."""
+        size = self.size - self._disk
+        if size > room.disk:
+            if room.limit and self.size > room.limit:
+                raise ContentTooLarge(f"a body is over the limit of {room.limit} bytes")
+            raise SpoolFull("there is no room for the body at present")
+        room.disk -= size
+        self._disk += size

@@ -47,6 +47,12 @@ class Connection(Protocol):
     def refuse(self, error: RemoteProtocolError) -> None:
         """Answer a refused request with the error's status, where an answer is still possible, and end."""
 
+    def pass_body(self) -> int:
+        """End the response whose head was sent with a Content-Length: the driver writes the body itself.
+
+        Returns how many bytes that are, after :meth:`data_to_send`; 0 when the response has no body.
+        """
+
     def data_to_send(self) -> bytes:
         """Everything that waits to be written, at most once; ``b""`` when there is nothing."""
 

@@ -58,11 +58,9 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     "proxy_allow_ips": ("--proxy-allow-from",),
     "proxy_protocol": ("--proxy-protocol",),
     "raw_paste_global_conf": ("--paste-global",),
-    "sendfile": ("--no-sendfile",),
     "spew": ("--spew",),
     "statsd_host": ("--statsd-host",),
     "statsd_prefix": ("--statsd-prefix",),
-    "tmp_upload_dir": (),
     "uwsgi_allow_ips": ("--uwsgi-allow-from",),
     "websocket_max_message_size": ("--websocket-max-message-size",),
 }

@@ -13,7 +13,9 @@ class ThreadWorker(Worker):
 
     def run(self) -> None:
         driver = SelectorDriver(self, Runner(self, multithread=True))
+        crew = Crew(driver, self, self.cfg.threads)
         try:
-            Crew(driver, self, self.cfg.threads).run()
+            crew.run()
         finally:
             driver.close()
+            crew.close()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from gunicorn import SERVER_SOFTWARE
 from gunicorn.http.events import Request
 from gunicorn.http.fields import Field
+
+if TYPE_CHECKING:
+    from gunicorn.wsgi.response import Response
 
 BLOCK_SIZE: Final = 65536  # bytes that FileWrapper reads at a time, unless the application says otherwise
 
@@ -28,6 +31,10 @@ class FileWrapper:
         self.block_size = block_size
         if hasattr(filelike, "close"):
             self.close: Callable[[], None] = filelike.close
+
+    def deliver(self, response: Response) -> bool:
+        """Send the file without iterating over it; False when that cannot be, as here, where nobody knows how."""
+        return False
 
     def __iter__(self) -> Iterator[bytes]:
         read, size = self.filelike.read, self.block_size

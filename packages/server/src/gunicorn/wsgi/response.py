@@ -15,6 +15,7 @@ from typing import Any, Final
 from gunicorn.http.connection import Connection
 from gunicorn.http.errors import LocalProtocolError
 from gunicorn.http.events import Data, Informational, Request, ResponseHead
+from gunicorn.wsgi.environ import FileWrapper
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -88,6 +89,30 @@ class Response:
         else:
             self._send(data, True)
 
+    def begin_file(self, size: int) -> int | None:
+        """Answer with a file that has *size* bytes to send: how many of them the driver writes itself, after what the
+        connection has to send; 0 when the request or the status forbids a body.
+
+        None when the file has to be sent in parts like any other body: something was sent already, or the application
+        promised a greater Content-Length. A smaller one is the end of what is sent (PEP 3333, "Optional
+        Platform-Specific File Handling").
+        """
+        if self.started or not self.status:
+            return None
+        headers = self.headers
+        declared = next((value for name, value in headers if name.lower() == "content-length"), None)
+        if declared is None:
+            headers = [*headers, ("Content-Length", str(size))]
+        elif not declared.isascii() or not declared.isdigit() or int(declared) > size:
+            return None
+        else:
+            size = int(declared)
+        self._connection.send(ResponseHead(self._code, headers, b"", False, self._reason))
+        self.started = True
+        left = self._connection.pass_body()
+        self.sent += left
+        return left
+
     def _send(self, data: bytes, end: bool) -> None:
         if not isinstance(data, bytes):
             raise LocalProtocolError(f"the application sent {type(data).__name__}, not bytes (PEP 3333)")
@@ -112,7 +137,7 @@ def respond(app: WSGIApp, environ: dict[str, Any], response: Response) -> None:
         if type(result) is list or type(result) is tuple:
             # All of it is here, so its length is known and nothing is delayed by joining it.
             response.end(result[0] if len(result) == 1 else b"".join(result))
-        else:
+        elif not isinstance(result, FileWrapper) or not result.deliver(response):
             for data in result:
                 if data:
                     response.write(data)

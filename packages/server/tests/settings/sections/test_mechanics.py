@@ -12,6 +12,9 @@ EXPECTED: dict[str, tuple[str, object]] = {
     "umask": ("-m --umask", 0),
     "initgroups": ("--initgroups", False),
     "pythonpath": ("--pythonpath", None),
+    "tmp_upload_dir": ("", None),
+    "tmp_upload_limit": ("", 1 << 30),
+    "sendfile": ("--no-sendfile", None),
 }
 
 

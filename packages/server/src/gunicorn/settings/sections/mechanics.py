@@ -94,4 +94,45 @@ SETTINGS: tuple[Declaration, ...] = (
         "default": None,
         "desc": "Directories, separated by commas, to put at the start of the Python path.",
     },
+    {
+        "name": "tmp_upload_dir",
+        "section": SECTION,
+        "meta": "DIR",
+        "validator": "string",
+        "default": None,
+        "desc": """\
+            The directory of the temporary files for large request bodies; by default the system's.
+
+            Only sync workers need them: they collect a body before they call the application, up to 8 MiB in memory.
+            """,
+    },
+    {
+        "name": "tmp_upload_limit",
+        "section": SECTION,
+        "meta": "BYTES",
+        "validator": "pos_int",
+        "type": int,
+        "default": 1 << 30,
+        "desc": """\
+            Bytes of request bodies that a sync worker may have in temporary files at a time; 0 for no limit.
+
+            A request whose body is larger is answered 413, one that finds no room beside the others 503.
+            """,
+    },
+    {
+        "name": "sendfile",
+        "section": SECTION,
+        "cli": ("--no-sendfile",),
+        "action": "store_const",
+        "const": False,
+        "validator": "bool",
+        "default": None,
+        "env": "SENDFILE",
+        "from_env": str,
+        "desc": """\
+            Whether wsgi.file_wrapper sends files with sendfile(2): yes, unless it is false. sync and gthread do.
+
+            The environment variable SENDFILE gives the default. Connections under TLS never use it.
+            """,
+    },
 )
