@@ -2,7 +2,7 @@
 
 from gunicorn.asgi.access import ResponseRecord, environ_of
 from gunicorn.asgi.cycle import HTTPCycle
-from gunicorn.asgi.scope import http_scope
+from gunicorn.asgi.scope import ScopeMaker
 from gunicorn.http.h1.head import HeadReader
 from gunicorn.http.policy import Policy
 
@@ -11,7 +11,7 @@ HEAD = b"GET /a%20b?q=1 HTTP/1.1\r\nHost: h\r\nUser-Agent: t\r\nX-A: 1\r\nX-A: 2
 
 def test_environ_has_what_log_formats_name() -> None:
     request = HeadReader(Policy()).read(HEAD, False, False)
-    scope = http_scope(request, ("192.0.2.1", 5), ("192.0.2.2", 80), "", {})
+    scope = ScopeMaker(("192.0.2.1", 5), ("192.0.2.2", 80), "", {}).make(request)
     assert environ_of(request, scope) == {
         "REQUEST_METHOD": "GET",
         "RAW_URI": "/a%20b?q=1",
@@ -33,7 +33,7 @@ def test_environ_has_what_log_formats_name() -> None:
 
 def test_environ_of_a_unix_socket() -> None:
     request = HeadReader(Policy()).read(HEAD, False, False)
-    environ = environ_of(request, http_scope(request, None, ("/run/s", None), "", {}))
+    environ = environ_of(request, ScopeMaker(None, ("/run/s", None), "", {}).make(request))
     assert (environ["REMOTE_ADDR"], environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("", "/run/s", "")
 
 

@@ -5,20 +5,24 @@ from typing import Any
 import pytest
 from gunicorn.asgi.cycle import COMPLETE, EXPECTED, FAILED, STARTED, STREAMING, ClientDisconnected, HTTPCycle
 from gunicorn.http.errors import LocalProtocolError
-from gunicorn.http.events import Data, Informational, ResponseHead
+from gunicorn.http.events import Data, Informational, ResponseHead, Trailers
 from gunicorn.http.h1.head import HeadReader
 from gunicorn.http.policy import Policy
 from hypothesis import given
 from hypothesis import strategies as st
 
 
-def cycle(length: int = 0) -> HTTPCycle:
-    head = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: %d" % length
+def cycle(length: int = 0, fields: bytes = b"") -> HTTPCycle:
+    head = b"POST /x HTTP/1.1\r\nHost: h\r\n%bContent-Length: %d" % (fields, length)
     return HTTPCycle(HeadReader(Policy()).read(head, False, False))
 
 
-def start(status: int = 200, headers: Any = ()) -> dict[str, Any]:
-    return {"type": "http.response.start", "status": status, "headers": headers}
+def start(status: Any = 200, headers: Any = (), announced: bool = False) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": status, "headers": headers, "trailers": announced}
+
+
+def trailers(*headers: Any, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.response.trailers", "headers": headers, "more_trailers": more}
 
 
 def body(data: Any = b"", more: bool = False) -> dict[str, Any]:
@@ -71,7 +75,7 @@ class TestSend:
         assert not made.begun
         event = made.event_for(body(b"hello"))
         assert isinstance(event, ResponseHead)
-        assert (event.status, event.headers, event.body, event.end_stream) == (201, ((b"a", b"b"),), b"hello", True)
+        assert (event.status, event.headers, event.body, event.end_stream) == (201, [(b"a", b"b")], b"hello", True)
         assert (made.state, made.sent, made.status) == (COMPLETE, 5, 201)
 
     def test_a_streamed_response(self) -> None:
@@ -96,13 +100,13 @@ class TestSend:
         made.event_for({"type": "http.response.start", "status": 200, "headers": headers})
         event = made.event_for(body())
         assert isinstance(event, ResponseHead)
-        assert event.headers == ()
+        assert event.headers == []
 
     def test_changes_to_the_headers_after_start_have_no_effect(self) -> None:
         made, headers = cycle(), [(b"a", b"b")]
         made.event_for(start(200, headers))
         headers.append((b"c", b"d"))
-        assert made.headers == ((b"a", b"b"),)
+        assert made.headers == [(b"a", b"b")]
 
     @pytest.mark.parametrize("given_as", [bytearray(b"abc"), memoryview(b"abc")])
     def test_other_byte_strings_become_bytes(self, given_as: Any) -> None:
@@ -129,8 +133,12 @@ class TestSend:
             ([start(), body(more=True)], start(), "already started"),
             ([start(), body()], start(), "already complete"),
             ([start(), body()], body(), "already complete"),
-            ([start()], {"type": "http.response.informational", "status": 103}, "already started"),
             ([start(), body()], {"type": "http.response.early_hint", "links": []}, "already complete"),
+            ([], trailers(), "start has to come first"),
+            ([start(), body(more=True)], trailers(), "has to announce them by trailers=True"),
+            ([start(announced=True)], trailers(), "they come after the body"),
+            ([start(announced=True), body()], body(), "its trailers have to come"),
+            ([start(announced=True), body(), trailers()], trailers(), "already complete"),
         ],
     )
     def test_messages_out_of_order(self, before: list[Any], message: dict[str, Any], text: str) -> None:
@@ -162,6 +170,82 @@ class TestSend:
         with pytest.raises(LocalProtocolError, match="102 to 199"):
             cycle().event_for({"type": "http.response.informational", "status": status})
 
+    def test_hints_that_come_with_the_response_are_sent_before_it_and_later_ones_are_dropped(self) -> None:
+        made, hint = cycle(), {"type": "http.response.early_hint", "links": [b"</a>"]}
+        made.event_for(start())
+        event = made.event_for(hint)
+        assert isinstance(event, Informational)
+        assert (event.status, event.headers) == (103, [(b"link", b"</a>")])
+        assert made.state == STARTED
+        made.event_for(body(more=True))
+        assert made.event_for(hint) is None
+        assert made.state == STREAMING
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            {"type": "http.response.early_hint", "links": b"</a>"},
+            {"type": "http.response.early_hint", "links": ["</a>"]},
+            {"type": "http.response.informational", "status": 103, "headers": [(b"a", 5)]},
+            {"type": "http.response.informational", "status": "103"},
+        ],
+    )
+    def test_interim_responses_of_wrong_types(self, message: dict[str, Any]) -> None:
+        made = cycle()
+        with pytest.raises(LocalProtocolError):
+            made.event_for(message)
+        assert made.state == EXPECTED
+
+    @pytest.mark.parametrize("status", ["200", None, 200.0])
+    def test_a_status_that_is_no_number(self, status: Any) -> None:
+        made = cycle()
+        with pytest.raises(LocalProtocolError, match="not a number"):
+            made.event_for(start(status))
+        assert made.state == EXPECTED
+
+    @pytest.mark.parametrize("message", [{}, {"type": "http.response.start"}])
+    def test_missing_keys(self, message: dict[str, Any]) -> None:
+        made = cycle()
+        with pytest.raises(KeyError):
+            made.event_for(message)
+        assert made.state == EXPECTED
+
+    @pytest.mark.parametrize(("fields", "sent"), [(b"TE: trailers\r\n", True), (b"", False)])
+    @pytest.mark.parametrize("parts", [1, 2])
+    def test_trailers_go_to_clients_that_take_them(self, fields: bytes, sent: bool, parts: int) -> None:
+        made = cycle(fields=fields)
+        made.event_for(start(announced=True))
+        head = made.event_for(body(b"a", more=parts == 2))
+        assert isinstance(head, ResponseHead)
+        assert not head.end_stream
+        if parts == 2:
+            data = made.event_for(body(b"b"))
+            assert isinstance(data, Data)
+            assert not data.end_stream
+        assert made.next_message() is not None
+        assert made.next_message() is None  # not complete
+        assert made.event_for(trailers([b"x-a", b"1"], more=True)) is None
+        event = made.event_for(trailers((b"x-b", bytearray(b"2"))))
+        if sent:
+            assert isinstance(event, Trailers)
+            assert event.headers == [(b"x-a", b"1"), (b"x-b", b"2")]
+        else:
+            assert isinstance(event, Data)
+            assert (event.data, event.end_stream) == (b"", True)
+        assert (made.state, made.sent) == (COMPLETE, parts)
+
+    def test_a_replacement_of_a_rejected_head_announces_its_own_trailers(self) -> None:
+        made = cycle()
+        made.event_for(start(announced=True))
+        event = made.event_for(body())
+        assert event is not None
+        made.rejected(event)
+        made.event_for(start(500))
+        event = made.event_for(body())
+        assert isinstance(event, ResponseHead)
+        assert event.end_stream
+        assert made.state == COMPLETE
+
     def test_a_rejected_head_may_be_replaced(self) -> None:
         made = cycle()
         made.event_for(start())
@@ -192,8 +276,8 @@ class TestSend:
     def test_headers_given_as_lists_of_any_byte_strings(self) -> None:
         made = cycle()
         made.event_for(start(200, [[b"a", bytearray(b"b")]]))
-        assert made.plain_headers() == ((b"a", b"b"),)
-        assert made.headers == ((b"a", b"b"),)
+        assert made.plain_headers() == [(b"a", b"b")]
+        assert made.headers == [(b"a", b"b")]
 
     @pytest.mark.parametrize("headers", [["ab"], [("a", "b")], [b"abc"], [(b"a",)], [5]])
     def test_headers_that_are_no_pairs_of_byte_strings(self, headers: Any) -> None:
@@ -227,7 +311,7 @@ def test_whatever_an_application_sends_the_wire_sees_one_response(messages: list
     final = [event for event in events if not isinstance(event, Informational)]
     assert events[len(events) - len(final) :] == final
     assert [isinstance(event, ResponseHead) for event in final] == ([True] + [False] * len(final))[: len(final)]
-    ends = [event.end_stream for event in final]
+    ends = [isinstance(event, Trailers) or event.end_stream for event in final]
     assert not any(ends[:-1])
     assert (made.state == COMPLETE) == (bool(ends) and ends[-1])
 

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import pytest
-from gunicorn.asgi.scope import http_scope, lifespan_scope, own_address, peer_address
+from gunicorn.asgi.scope import ScopeMaker, lifespan_scope, own_address, peer_address
 from gunicorn.http.events import Request
 from gunicorn.http.h1.head import HeadReader
 from gunicorn.http.policy import Policy
@@ -20,7 +20,7 @@ def request(line: str, *fields: str, trusted: bool = False, secure: bool = False
 
 
 def scope(line: str, *fields: str, root_path: str = "", state: dict[str, Any] | None = None, **how: bool) -> Any:
-    return http_scope(request(line, *fields, **how), CLIENT, OWN, root_path, {} if state is None else state)
+    return ScopeMaker(CLIENT, OWN, root_path, {} if state is None else state).make(request(line, *fields, **how))
 
 
 def test_all_keys_of_a_plain_request() -> None:
@@ -38,7 +38,11 @@ def test_all_keys_of_a_plain_request() -> None:
         "client": CLIENT,
         "server": OWN,
         "state": {},
-        "extensions": {"http.response.early_hint": {}, "http.response.informational": {}},
+        "extensions": {
+            "http.response.early_hint": {},
+            "http.response.informational": {},
+            "http.response.trailers": {},
+        },
     }
 
 
@@ -78,7 +82,7 @@ def test_header_names_are_lower_case_and_duplicates_keep_their_order() -> None:
     assert made["headers"][1:] == [(b"x-b", b"1"), (b"x-a", b"2"), (b"x-b", b"3")]
 
 
-def test_http_1_0_gets_no_interim_responses() -> None:
+def test_http_1_0_gets_no_interim_responses_and_no_trailers() -> None:
     made = scope("GET / HTTP/1.0")
     assert made["http_version"] == "1.0"
     assert made["extensions"] == {}
@@ -107,12 +111,36 @@ def test_state_is_a_shallow_copy_for_each_request() -> None:
 
 
 def test_what_one_request_does_to_its_scope_reaches_no_other() -> None:
-    first = scope("GET / HTTP/1.1")
-    first["asgi"]["version"] = "9"
-    first["extensions"]["mine"] = {}
-    second = scope("GET / HTTP/1.1")
-    assert second["asgi"]["version"] == "3.0"
-    assert "mine" not in second["extensions"]
+    maker, repeated = ScopeMaker(CLIENT, OWN, "", {"pool": 1}), request("GET /x HTTP/1.1", "Accept: */*")
+    pristine = maker.make(repeated)
+    assert pristine == scope("GET /x HTTP/1.1", "Accept: */*", state={"pool": 1})
+    for _ in range(3):
+        made = maker.make(repeated)
+        assert made == pristine
+        made["asgi"]["version"] = "9"
+        made["headers"].append((b"mine", b""))
+        made["state"]["pool"] = 2
+        made["extensions"]["mine"] = {}
+        made["path"] = "/mine"
+        del made["client"]
+
+
+def test_requests_with_the_same_fields_differ_in_their_targets() -> None:
+    reader, maker = HeadReader(Policy()), ScopeMaker(CLIENT, OWN, "", {})
+    lines = ["GET /a?x HTTP/1.1", "HEAD /%62 HTTP/1.1", "GET /a HTTP/1.0", "GET /a?x HTTP/1.1"]
+    requests = [reader.read(f"{line}\r\nHost: example.org".encode(), False, False) for line in lines]
+    for each in requests:
+        each.fields = requests[0].fields
+    for each, line in zip(requests, lines, strict=True):
+        assert maker.make(each) == scope(line)
+
+
+def test_the_extension_of_a_connection_with_tls() -> None:
+    maker, tls = ScopeMaker(CLIENT, OWN, "", {}), {"tls_version": 0x0304}
+    maker.tls = tls
+    for line in ("GET / HTTP/1.1", "GET / HTTP/1.0"):
+        for _ in range(2):
+            assert maker.make(request(line, secure=True))["extensions"]["tls"] == tls
 
 
 @pytest.mark.parametrize(

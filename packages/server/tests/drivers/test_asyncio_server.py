@@ -108,13 +108,17 @@ class TestScoreboard:
                 assert slot.current == "GET /one?x"
                 assert since > 0
                 second.send("GET /two HTTP/1.1\r\nHost: h\r\n\r\n")
-                await site.until(lambda: slot.current == "GET /two", "second request")
-                assert slot.busy_since == since
+                await site.until(lambda: len(site.server.running) == 2, "second request")
+                assert (slot.current, slot.busy_since) == ("GET /one?x", since)  # the oldest
+                [older, younger] = site.server.running
+                older.task.cancel()
+                await site.until(lambda: slot.current == "GET /two", "tick")
+                assert slot.busy_since == younger.started > since
                 gate.opened.set()
-                await first.answer()
+                assert (await first.answer())[0] == 500
                 await second.answer()
                 await site.until(lambda: slot.state == WorkerState.IDLE, "idle")
-                assert (slot.requests, slot.busy_since, slot.errors) == (2, 0.0, 0)
+                assert (slot.requests, slot.busy_since, slot.errors) == (2, 0.0, 1)
                 await first.close()
                 await site.until(lambda: slot.connections == 1, "end of a connection")
 

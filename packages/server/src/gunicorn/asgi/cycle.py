@@ -3,6 +3,7 @@
 The response goes through these states; ``FAILED`` is reached when a message could not be put on the wire:
 
     EXPECTED ── http.response.start ──► STARTED ── http.response.body ──► STREAMING ──► COMPLETE
+                                                                              └─► TRAILING ──┘  where trailers follow
 
 ``http.response.start`` is held back until the first body message (ASGI: the server must not send before it): head and
 body leave in one write, the length of a body in one message is known, and an application that fails in between can
@@ -15,15 +16,16 @@ from collections.abc import MutableMapping
 from typing import Any, Final
 
 from gunicorn.http.errors import LocalProtocolError
-from gunicorn.http.events import Data, Header, Informational, OutEvent, Request, ResponseHead
+from gunicorn.http.events import Data, Header, Informational, OutEvent, Request, ResponseHead, Trailers
 
 EXPECTED: Final = 0
 STARTED: Final = 1
 STREAMING: Final = 2
-COMPLETE: Final = 3
-FAILED: Final = 4
+TRAILING: Final = 3
+COMPLETE: Final = 4
+FAILED: Final = 5
 
-_STATE_NAMES: Final = ("expected", "started", "streaming", "complete", "failed")
+_STATE_NAMES: Final = ("expected", "started", "streaming", "trailing", "complete", "failed")
 
 Message = MutableMapping[str, Any]
 
@@ -35,16 +37,17 @@ class ClientDisconnected(OSError):
 class HTTPCycle:
     """What the application receives for one request, and what it sends."""
 
-    __slots__ = ("_awaits_body", "_parts", "disconnected", "headers", "request", "sent", "state", "status")
+    __slots__ = ("_awaits_body", "_parts", "_trailers", "disconnected", "headers", "request", "sent", "state", "status")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.state = EXPECTED
         self.status = 0  # of the response, once it was started
-        self.headers: tuple[Header, ...] = ()  # of the response
+        self.headers: list[Header] = []  # of the response
         self.sent = 0  # bytes of body that the application gave
         self.disconnected = False  # the client will send no more, and may be gone
         self._parts: list[Data] = [_NO_BODY] if request.end_stream else []  # received, not yet given to the application
+        self._trailers: list[Header] | None = None  # promised for the end of the response, as far as they have come
         self._awaits_body = True  # the application has not been given the end of the request's body
 
     # ---------------------------------------------------------------- receive
@@ -84,22 +87,35 @@ class HTTPCycle:
                 body = _as_bytes(body)
             end = not message.get("more_body", False)
             event: OutEvent
-            if state == STARTED:
+            if end and self._trailers is not None and state in (STARTED, STREAMING):
+                # Not the end yet.
+                event = ResponseHead(self.status, self.headers, body) if state == STARTED else Data(body)
+                self.state = TRAILING
+            elif state == STARTED:
                 event = ResponseHead(self.status, self.headers, body, end)
+                self.state = COMPLETE if end else STREAMING
             elif state == STREAMING:
                 event = Data(body, end)
+                if end:
+                    self.state = COMPLETE
             else:
                 raise self._out_of_order(kind)
             self.sent += len(body)
-            self.state = COMPLETE if end else STREAMING
             return event
         if kind == "http.response.start":
             if state != EXPECTED:
                 raise self._out_of_order(kind)
-            self.status = message["status"]
-            self.headers = tuple(message.get("headers") or ())
+            status = message["status"]
+            if type(status) is not int:
+                status = _as_status(status)
+            self.headers = list(message.get("headers") or ())
+            self.status = status
+            if message.get("trailers"):
+                self._trailers = []
             self.state = STARTED
             return None
+        if kind == "http.response.trailers":
+            return self._trailers_event(message)
         return self._interim_event(kind, message)
 
     @property
@@ -115,32 +131,44 @@ class HTTPCycle:
         """
         if type(event) is ResponseHead:
             self.state = EXPECTED
-        elif type(event) is Data:
+            self._trailers = None
+        elif type(event) is not Informational:
             self.state = FAILED
 
-    def plain_headers(self) -> tuple[Header, ...]:
+    def plain_headers(self) -> list[Header]:
         """The response's headers with every pair a tuple of bytes, for applications that give lists or bytearrays."""
-        try:
-            self.headers = tuple((bytes(name), bytes(value)) for name, value in self.headers)  # type: ignore[arg-type]
-        except (TypeError, ValueError) as error:
-            raise LocalProtocolError(
-                f"the headers of http.response.start are not pairs of byte strings: {self.headers!r}"
-            ) from error
+        self.headers = _pairs(self.headers, "http.response.start")
         return self.headers
 
-    def _interim_event(self, kind: str, message: Message) -> Informational:
+    def _interim_event(self, kind: str, message: Message) -> Informational | None:
         if kind == "http.response.early_hint":
-            status, headers = 103, [(b"link", bytes(link)) for link in message.get("links", ())]
+            links = message.get("links") or ()
+            if isinstance(links, (str, bytes)):
+                raise LocalProtocolError(f"links of http.response.early_hint is {links!r}, not several byte strings")
+            status, headers = 103, _pairs([(b"link", link) for link in links], kind)
         elif kind == "http.response.informational":
-            status = message["status"]
-            headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
-            if not 102 <= status <= 199:
-                raise LocalProtocolError(f"status {status} of http.response.informational is not from 102 to 199")
+            status, headers = message["status"], _pairs(message.get("headers") or (), kind)
+            if not isinstance(status, int) or not 102 <= status <= 199:
+                raise LocalProtocolError(f"status {status!r} of http.response.informational is not from 102 to 199")
         else:
             raise LocalProtocolError(f"message type {kind!r} is none that an HTTP response has")
-        if self.state != EXPECTED:
+        if self.state in (STREAMING, TRAILING):
+            return None  # allowed, but the final head is on its way: there is nothing to hint at any more
+        if self.state not in (EXPECTED, STARTED):
             raise self._out_of_order(kind)
         return Informational(status, headers)
+
+    def _trailers_event(self, message: Message) -> OutEvent | None:
+        trailers = self._trailers
+        if self.state != TRAILING or trailers is None:
+            raise self._out_of_order("http.response.trailers")
+        trailers += _pairs(message.get("headers") or (), "http.response.trailers")
+        if message.get("more_trailers"):
+            return None
+        self.state = COMPLETE
+        # Only for clients that say that they take them (RFC 9110 section 6.5.1, and ASGI).
+        wanted = any(field.pair[0] == b"te" and b"trailers" in field.pair[1].lower() for field in self.request.fields)
+        return Trailers(trailers) if wanted else Data(b"", True)
 
     def _out_of_order(self, kind: str) -> LocalProtocolError:
         request = self.request
@@ -148,10 +176,14 @@ class HTTPCycle:
             EXPECTED: "http.response.start has to come first",
             STARTED: "the response was already started",
             STREAMING: "the response was already started",
+            TRAILING: "the body has already ended, and its trailers have to come",
             COMPLETE: "the response is already complete",
             FAILED: "the response failed before, and its connection closes",
         }
-        return LocalProtocolError(f"{kind} for {request.method} {request.uri}: {reasons[self.state]}")
+        reason = reasons[self.state]
+        if kind == "http.response.trailers" and self.state in (STARTED, STREAMING):
+            reason = "they come after the body, and http.response.start has to announce them by trailers=True"
+        return LocalProtocolError(f"{kind} for {request.method} {request.uri}: {reason}")
 
     def __repr__(self) -> str:
         return f"<HTTPCycle {self.request.method} {self.request.uri} {_STATE_NAMES[self.state]}>"
@@ -161,6 +193,25 @@ def _as_bytes(body: Any) -> bytes:
     if isinstance(body, (bytearray, memoryview, bytes)):
         return bytes(body)
     raise LocalProtocolError(f"the body of http.response.body is {type(body).__name__}, not a byte string")
+
+
+def _as_status(status: Any) -> int:
+    if isinstance(status, int):  # http.HTTPStatus
+        return int(status)
+    raise LocalProtocolError(f"status {status!r} of http.response.start is {type(status).__name__}, not a number")
+
+
+def _pairs(headers: Any, kind: str) -> list[Header]:
+    try:
+        return [(_as_header_part(name), _as_header_part(value)) for name, value in headers]
+    except (TypeError, ValueError) as error:
+        raise LocalProtocolError(f"the headers of {kind} are not pairs of byte strings: {headers!r}") from error
+
+
+def _as_header_part(part: Any) -> bytes:
+    if isinstance(part, (bytes, bytearray, memoryview)):
+        return bytes(part)
+    raise TypeError(f"{part!r} is no byte string")
 
 
 _NO_BODY: Final = Data(b"", True)

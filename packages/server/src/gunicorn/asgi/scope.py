@@ -19,37 +19,86 @@ Address = tuple[str, int | None]
 
 _HTTP_VERSIONS: Final = {(1, 0): "1.0", (1, 1): "1.1", (2, 0): "2"}
 _ASGI: Final = {"version": "3.0", "spec_version": SPEC_VERSION}
-# Interim responses do not exist in HTTP/1.0 (RFC 9110 section 15.2), so they are not offered there.
-_INTERIM: Final[dict[str, dict[str, Any]]] = {"http.response.early_hint": {}, "http.response.informational": {}}
-_EXTENSIONS: Final[dict[tuple[int, int], dict[str, dict[str, Any]]]] = {(1, 0): {}, (1, 1): _INTERIM, (2, 0): _INTERIM}
+# What HTTP/1.0 does not have is not offered there: interim responses (RFC 9110 section 15.2), and trailers.
+_MODERN: Final[dict[str, dict[str, Any]]] = {
+    "http.response.early_hint": {},
+    "http.response.informational": {},
+    "http.response.trailers": {},
+}
+_EXTENSIONS: Final[dict[tuple[int, int], dict[str, dict[str, Any]]]] = {(1, 0): {}, (1, 1): _MODERN, (2, 0): _MODERN}
 
 
-def http_scope(
-    request: Request, client: Address | None, server: Address | None, root_path: str, state: dict[str, Any]
-) -> dict[str, Any]:
-    """The scope of an ``http`` connection.
+class ScopeMaker:
+    """Makes the scopes of one connection's requests.
 
     *client* is None for peers on a unix socket. *root_path* is the setting's; a trusted proxy's ``SCRIPT_NAME`` wins
-    over it. ``path`` stays as it was sent, hence includes the root path where the proxy passed it on. Bytes in it that
-    are no UTF-8 become U+FFFD; ``raw_path`` has them. *state* is the lifespan's: each request gets a shallow copy.
+    over it. *state* is the lifespan's: each request gets a shallow copy. *tls* is the value of the extension ``tls``,
+    for connections that have it (``asgi.tls``).
     """
-    target = request.target
-    return {
-        "type": "http",
-        "asgi": _ASGI.copy(),
-        "http_version": _HTTP_VERSIONS[target.version],
-        "method": target.method,
-        "scheme": request.scheme,
-        "path": target.path_bytes.decode("utf-8", "replace"),
-        "raw_path": target.path,
-        "query_string": target.query,
-        "root_path": request.script_name or root_path,
-        "headers": [field.pair for field in request.fields],
-        "client": client,
-        "server": server,
-        "state": state.copy(),
-        "extensions": _EXTENSIONS[target.version].copy(),
-    }
+
+    __slots__ = ("_client", "_last", "_root_path", "_server", "_state", "_template", "tls")
+
+    def __init__(self, client: Address | None, server: Address | None, root_path: str, state: dict[str, Any]) -> None:
+        self._client = client
+        self._server = server
+        self._root_path = root_path
+        self._state = state
+        self._last: Request | None = None  # connections give the same fields, or all of it, for the same request again
+        self._template: dict[str, Any] | None = None  # its scope, once the same fields have come twice
+        self.tls: dict[str, Any] | None = None
+
+    def make(self, request: Request) -> dict[str, Any]:
+        """The scope of *request*. Nothing in it that can be changed is shared, but for what ``state`` holds.
+
+        ``path`` stays as it was sent, hence includes the root path where the proxy passed it on. Bytes in it that are
+        no UTF-8 become U+FFFD; ``raw_path`` has them.
+        """
+        last, template = self._last, self._template
+        if last is None or request.fields is not last.fields:
+            self._last, self._template = request, None
+            return self._new(request)
+        if template is None:
+            template = self._template = self._new(request)
+        elif request is not last:
+            target = request.target
+            template["http_version"] = _HTTP_VERSIONS[target.version]
+            template["method"] = target.method
+            template["path"] = target.path_bytes.decode("utf-8", "replace")
+            template["raw_path"] = target.path
+            template["query_string"] = target.query
+            template["extensions"] = self._extensions(target.version)
+        self._last = request
+        scope = template.copy()
+        scope["asgi"] = _ASGI.copy()
+        scope["headers"] = template["headers"].copy()
+        scope["state"] = self._state.copy()
+        scope["extensions"] = template["extensions"].copy()
+        return scope
+
+    def _new(self, request: Request) -> dict[str, Any]:
+        target = request.target
+        return {
+            "type": "http",
+            "asgi": _ASGI.copy(),
+            "http_version": _HTTP_VERSIONS[target.version],
+            "method": target.method,
+            "scheme": request.scheme,
+            "path": target.path_bytes.decode("utf-8", "replace"),
+            "raw_path": target.path,
+            "query_string": target.query,
+            "root_path": request.script_name or self._root_path,
+            "headers": [field.pair for field in request.fields],
+            "client": self._client,
+            "server": self._server,
+            "state": self._state.copy(),
+            "extensions": self._extensions(target.version),
+        }
+
+    def _extensions(self, version: tuple[int, int]) -> dict[str, Any]:
+        found = _EXTENSIONS[version].copy()
+        if self.tls is not None:
+            found["tls"] = self.tls
+        return found
 
 
 def lifespan_scope(state: dict[str, Any]) -> dict[str, Any]:

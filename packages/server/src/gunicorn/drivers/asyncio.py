@@ -14,7 +14,8 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from gunicorn.asgi.scope import Address
+from gunicorn.asgi.scope import Address, ScopeMaker
+from gunicorn.drivers import asyncio_tls
 from gunicorn.drivers.asyncio_exchange import Exchange
 from gunicorn.http.errors import RemoteProtocolError, RequestTimeout
 from gunicorn.http.events import Data
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
 
 UNREAD_LIMIT: Final = 65536  # bytes received and not read by the application, past which the client has to wait
 LINGER: Final = 2.0  # seconds for a client to take an answer that it got before it had sent everything
-ARRIVAL: Final = 1.0  # seconds for the first byte of a new connection, when the worker ends
+ARRIVAL: Final = 1.0  # seconds for a connection's next request to arrive, when the worker ends
+FIRST_ARRIVAL: Final = 3.0  # the same for the first one, which its client could not know to be lost
+
+
+def peer_name(client: Address | None) -> str:
+    """A client as log lines name it."""
+    return f"{client[0]}:{client[1]}" if client else "a unix socket"
 
 
 class HTTPProtocol(asyncio.Protocol):
@@ -42,7 +49,7 @@ class HTTPProtocol(asyncio.Protocol):
         "conn",
         "exchange",
         "lost",
-        "own",
+        "scopes",
         "server",
         "since",
         "transport",
@@ -54,14 +61,14 @@ class HTTPProtocol(asyncio.Protocol):
     def __init__(self, server: Server, client: Address | None, own: Address | None) -> None:
         self.server = server
         self.client = client
-        self.own = own
+        self.scopes = ScopeMaker(client, own, server.root_path, server.state)
         trusted = server.policy.trusts(client[0] if client else None)
         self.conn = H1Connection(server.reader, server.preamble, server.secure, trusted)
         self.exchange: Exchange | None = None  # the request whose response is not complete
         self.since = 0.0  # monotonic seconds: when the connection came into the state that conn.deadline() is for
         self.lost = False
         self.writable = True
-        self._drained: asyncio.Event | None = None
+        self._drained: list[asyncio.Future[None]] = []  # senders that wait until writable
         self._head_begun = False  # a part of a request's head has come
         self._deaf = False  # reading is paused
         self._eof = False  # the client sends no more
@@ -71,13 +78,15 @@ class HTTPProtocol(asyncio.Protocol):
     @property
     def peer(self) -> str:
         """The client for log lines."""
-        return f"{self.client[0]}:{self.client[1]}" if self.client else "a unix socket"
+        return peer_name(self.client)
 
     # ---------------------------------------------------------------- called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
         self.since = monotonic()
+        if self.server.secure:
+            self.scopes.tls = asyncio_tls.describe(transport)
         self.server.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -112,8 +121,7 @@ class HTTPProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
         self.writable = True
-        if self._drained is not None:
-            self._drained.set()
+        self._wake_senders()
         exchange = self.exchange
         if exchange is not None:
             self.exchange = None
@@ -130,18 +138,16 @@ class HTTPProtocol(asyncio.Protocol):
         if self._stalled:
             self._stalled = False
             self.server.loop.call_soon(self._read_pipelined, context=self.server.context)
-        if self._drained is not None:
-            self._drained.set()
+        self._wake_senders()
 
     # ---------------------------------------------------------------- called by the exchange
 
     async def drained(self) -> None:
         """Wait until the transport takes more, or is lost."""
-        if self._drained is None:
-            self._drained = asyncio.Event()
         while not self.writable:
-            self._drained.clear()
-            await self._drained.wait()
+            waiter: asyncio.Future[None] = self.server.loop.create_future()
+            self._drained.append(waiter)
+            await waiter
 
     def read_body(self, exchange: Exchange) -> None:
         """Give *exchange* the next part of its body, if there is one."""
@@ -216,7 +222,7 @@ class HTTPProtocol(asyncio.Protocol):
             return
         if exchange is not None and not (exchange.receiving and exchange.wants_body):
             return
-        limit = ARRIVAL if self.server.draining and conn.idle else conn.deadline()
+        limit = self._arrival() if self.server.draining and conn.idle else conn.deadline()
         if limit is None or now - self.since <= limit:
             return
         if conn.idle:
@@ -229,15 +235,30 @@ class HTTPProtocol(asyncio.Protocol):
         else:
             self.refuse(RequestTimeout(f"no byte of a request's body came for {limit:g} seconds"))
 
-    def close_if_idle(self) -> None:
-        """Close, unless a request is being received or answered, or the first one is on the way.
+    def close_if_idle(self, now: float) -> None:
+        """Close, unless a request is being received or answered, or may be on the way. *now* is in monotonic seconds.
 
-        A new client could not know that its request is lost. check_deadline() ends one that sends none.
+        A client that is new, or uses its connection all the time, could not know whether its request was lost.
+        check_deadline() ends one that sends none.
         """
-        if self.exchange is None and self.conn.idle and not self._lingering and (self._eof or self.conn.served):
+        if (
+            self.exchange is None
+            and self.conn.idle
+            and not self._lingering
+            and (self._eof or now - self.since > self._arrival())
+        ):
             self._close(linger=False)
 
     # ---------------------------------------------------------------- own
+
+    def _arrival(self) -> float:
+        return ARRIVAL if self.conn.served else FIRST_ARRIVAL
+
+    def _wake_senders(self) -> None:
+        waiters, self._drained = self._drained, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _read_pipelined(self) -> None:
         if self.exchange is None and not self.lost and not self._lingering:

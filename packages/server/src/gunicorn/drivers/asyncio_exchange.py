@@ -14,9 +14,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.asgi.cycle import COMPLETE, EXPECTED, FAILED, ClientDisconnected, HTTPCycle, Message
-from gunicorn.asgi.scope import http_scope
 from gunicorn.http.errors import LocalProtocolError
-from gunicorn.http.events import Request, ResponseHead
+from gunicorn.http.events import OutEvent, Request, ResponseHead
 
 if TYPE_CHECKING:
     from gunicorn.drivers.asyncio import HTTPProtocol
@@ -37,24 +36,27 @@ else:
 class Exchange(HTTPCycle):
     """One request, its response, and the application's task."""
 
-    __slots__ = ("_arrived", "grace", "protocol", "receiving", "scope", "started", "task")
+    __slots__ = ("_waiters", "grace", "occupied", "overdue", "protocol", "receiving", "scope", "started", "task")
 
     task: asyncio.Task[None]
 
     def __init__(self, protocol: HTTPProtocol, request: Request) -> None:
         HTTPCycle.__init__(self, request)
-        server = protocol.server
         self.protocol = protocol
-        self.scope = http_scope(request, protocol.client, protocol.own, server.root_path, server.state)
+        self.scope = protocol.scopes.make(request)
         self.receiving = 0  # how many calls of receive() wait
-        self.started = monotonic()
+        self.started = self.occupied = monotonic()  # the latter: since when it is the application's turn
+        self.overdue = False  # it was said to take too long
         self.grace: asyncio.TimerHandle | None = None  # until the application is cancelled, since its client is gone
-        self._arrived: asyncio.Event | None = None
+        self._waiters: list[asyncio.Future[None]] | None = None  # of those calls
 
     def wake(self) -> None:
         """Let ``receive()`` look again."""
-        if self._arrived is not None:
-            self._arrived.set()
+        waiters, self._waiters = self._waiters, None
+        if waiters is not None:
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     async def receive(self) -> dict[str, Any]:
         """ASGI's ``receive``."""
@@ -70,14 +72,17 @@ class Exchange(HTTPCycle):
                     return message
                 if not self.receiving:
                     protocol.since = monotonic()
-            if self._arrived is None:
-                self._arrived = asyncio.Event()
-            self._arrived.clear()
+            waiter: asyncio.Future[None] = protocol.server.loop.create_future()
+            if self._waiters is None:
+                self._waiters = [waiter]
+            else:
+                self._waiters.append(waiter)
             self.receiving += 1
             try:
-                await self._arrived.wait()
+                await waiter
             finally:
                 self.receiving -= 1
+                self.occupied = monotonic()
 
     async def send(self, message: Message) -> None:
         """ASGI's ``send``."""
@@ -89,23 +94,27 @@ class Exchange(HTTPCycle):
             return
         conn = protocol.conn
         try:
-            try:
-                conn.send(event)
-            except TypeError:
-                # Header pairs may be lists, and their items bytearrays, which cannot be looked up as they are.
-                if type(event) is not ResponseHead:
-                    raise
-                conn.send(ResponseHead(event.status, self.plain_headers(), event.body, event.end_stream))
-        except (LocalProtocolError, TypeError):
-            self.rejected(event)
-            raise
+            conn.send(event)
+        except (LocalProtocolError, TypeError) as error:
+            self._send_again(event, error)
         protocol.transport.write(conn.data_to_send())
         if self.state == COMPLETE:
-            if protocol.server.on_end is not None:
-                protocol.server.on_end(self)
+            report = protocol.server.on_end
+            if report is not None:
+                report(self)
             protocol.response_ended()
         if not protocol.writable:
             await protocol.drained()
+
+    def _send_again(self, event: OutEvent, error: Exception) -> None:
+        """Header pairs may be lists, and their items bytearrays, which cannot be looked up as they are."""
+        try:
+            if type(event) is not ResponseHead or type(error) is not TypeError:
+                raise error
+            self.protocol.conn.send(ResponseHead(event.status, self.plain_headers(), event.body, event.end_stream))
+        except (LocalProtocolError, TypeError):
+            self.rejected(event)
+            raise
 
     async def run(self) -> None:
         """Call the application and see it to its end; what the request's task runs."""
@@ -151,7 +160,7 @@ class Exchange(HTTPCycle):
             if not gone:
                 protocol.abort()
             return
-        self.status, self.headers, self.sent = 500, FAILURE_HEADERS, len(FAILURE_PAGE)
+        self.status, self.headers, self.sent = 500, list(FAILURE_HEADERS), len(FAILURE_PAGE)
         protocol.conn.send(ResponseHead(500, FAILURE_HEADERS, FAILURE_PAGE, True))
         self.state = COMPLETE
         protocol.flush()

@@ -13,14 +13,19 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
 from gunicorn import SERVER
 from gunicorn.asgi.cycle import COMPLETE
 from gunicorn.asgi.scope import Address, own_address, peer_address
-from gunicorn.drivers.asyncio import HTTPProtocol
+from gunicorn.drivers import asyncio_tls
+from gunicorn.drivers.asyncio import HTTPProtocol, peer_name
 from gunicorn.drivers.asyncio_exchange import Exchange, RequestTask
+from gunicorn.drivers.asyncio_watch import find_overdue, stack_of
+from gunicorn.http.errors import RemoteProtocolError
+from gunicorn.http.h1.connection import H1Connection
 from gunicorn.http.h1.head import HeadReader
 from gunicorn.http.h1.response import Preamble
 from gunicorn.http.policy import Policy
@@ -36,6 +41,7 @@ from gunicorn.supervision.scoreboard import (
 )
 
 TICK: Final = 0.5  # seconds
+STOP: Final = 0.5  # seconds for cancelled requests to clean up
 ACCEPTS: Final = 16  # connections taken at once; the rest is left to the other workers, and to the next turn
 OUT_OF_RESOURCES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 IDLE: Final = int(WorkerState.IDLE)
@@ -57,6 +63,8 @@ class Options:
     """After so many ``on_limit`` is called, once; 0 for never."""
     ssl: Any = None
     """An :class:`ssl.SSLContext`, or None."""
+    timeout: float = 0.0
+    """How long one request may occupy the application (see ``asyncio_watch``); 0 for ever."""
     slot: ScoreboardSlot = field(default_factory=lambda: ScoreboardSlot(-1, memoryview(bytearray(SLOT_SIZE))))
     on_begin: Callable[[Exchange], None] | None = None
     """Called before the application (the hook ``pre_request``)."""
@@ -64,6 +72,8 @@ class Options:
     """Called when the response is complete, or never will be (the access log, the hook ``post_request``)."""
     on_tick: Callable[[], None] = lambda: None
     on_limit: Callable[[], None] = lambda: None
+    on_overdue: Callable[[], None] = lambda: None
+    """Called for each request over ``timeout``, once it was logged."""
 
 
 class Server:
@@ -87,11 +97,11 @@ class Server:
         self.preamble = Preamble(SERVER, time.time())
         self.context = contextvars.copy_context()  # for what is not called on behalf of a request
         self.connections: set[HTTPProtocol] = set()
-        self.running: set[Exchange] = set()
+        self.running: dict[Exchange, None] = {}  # in the order of their beginnings
         self.requests = 0
         self.draining = False
         self._options = options
-        self._most_requests = options.max_requests or 1 << 62
+        self._most_requests = options.max_requests or -1
         self.on_begin = options.on_begin
         self.on_end = options.on_end
         self._slot = options.slot
@@ -120,17 +130,24 @@ class Server:
         self._tick()
 
     async def drain(self, timeout: float) -> None:
-        """Stop accepting, close idle connections, and wait up to *timeout* seconds for the requests in flight."""
+        """Stop accepting, close idle connections, and wait up to *timeout* seconds for the requests in flight.
+
+        A connection that was used lately is not taken for idle, as its next request may be on the way. A request over
+        its time (``timeout``) is not waited for.
+        """
         self.draining = True
         self._listen()
         self._q[STATE] = int(WorkerState.DRAINING)
+        self.begin = self._begin_last  # type: ignore[method-assign]
         for protocol in self.connections:
-            protocol.conn.drain()
+            if not protocol.conn.idle:
+                protocol.conn.drain()
         for _ in range(2):  # what the clients have sent already is read, and will be answered
             await asyncio.sleep(0)
+        now = monotonic()
         for protocol in list(self.connections):
-            protocol.close_if_idle()
-        if self.connections or self.running or self._greeting:
+            protocol.close_if_idle(now)
+        if not self._is_quiet():
             self._quiet = asyncio.Event()
             try:
                 await asyncio.wait_for(self._quiet.wait(), timeout)
@@ -151,7 +168,7 @@ class Server:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=1.0)
+            await asyncio.wait(tasks, timeout=STOP)
         self.running.clear()  # those whose task had not begun never said that they ended
         await asyncio.sleep(0)  # transports say connection_lost in the loop's next turn
 
@@ -192,27 +209,44 @@ class Server:
     def _greet(self, sock: socket.socket, client: Address | None, own: Address | None) -> None:
         if own is None:
             own = own_address(sock.getsockname())
-        opening = self.loop.connect_accepted_socket(
-            lambda: HTTPProtocol(self, client, own), sock, ssl=self._options.ssl
-        )
+        context = self._options.ssl
+
+        def factory() -> HTTPProtocol:
+            return HTTPProtocol(self, client, own)
+
+        opening: Any
+        if context is None:
+            opening = self.loop.connect_accepted_socket(factory, sock)
+        else:
+            timeout = self.policy.head_timeout
+            opening = asyncio_tls.open_connection(self.loop, factory, sock, context, timeout, self._refusal)
         task = self.loop.create_task(opening)
         self._greeting.add(task)
-        task.add_done_callback(self._greeted)
+        task.add_done_callback(partial(self._greeted, client))
 
-    def _greeted(self, task: asyncio.Task[Any]) -> None:
+    def _greeted(self, client: Address | None, task: asyncio.Task[Any]) -> None:
         self._greeting.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self.log.debug("A connection could not be opened: %s", task.exception())
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            peer = peer_name(client)
+            if self.secure:
+                asyncio_tls.report(self.log, peer, error)
+            else:
+                self.log.debug("The connection of %s could not be opened: %s", peer, error)
         self._listen()
         self._check_quiet()
+
+    def _refusal(self, error: RemoteProtocolError) -> bytes:
+        """The answer to a client whose connection never became one."""
+        conn = H1Connection(self.reader, self.preamble)
+        conn.refuse(error)
+        return conn.data_to_send()
 
     # ---------------------------------------------------------------- called by protocols and exchanges
 
     def opened(self, protocol: HTTPProtocol) -> None:
         self.connections.add(protocol)
         self._q[CONNECTIONS] = len(self.connections)
-        if self.draining:
-            protocol.conn.drain()
 
     def closed(self, protocol: HTTPProtocol) -> None:
         self.connections.discard(protocol)
@@ -224,25 +258,35 @@ class Server:
     def begin(self, exchange: Exchange) -> None:
         running = self.running
         if not running:
-            self._d[BUSY_SINCE] = exchange.started
-            self._q[STATE] = BUSY
-        running.add(exchange)
-        self._text[:] = exchange.request.target.label
+            self._show(exchange)
+            if not self.draining:
+                self._q[STATE] = BUSY
+        running[exchange] = None
         exchange.task = RequestTask(exchange.run(), loop=self.loop)
+
+    def _begin_last(self, exchange: Exchange) -> None:
+        """``begin`` while draining."""
+        exchange.protocol.conn.drain()
+        Server.begin(self, exchange)
 
     def ended(self, exchange: Exchange) -> None:
         running = self.running
-        running.discard(exchange)
-        self.requests = self._q[REQUESTS] = self.requests + 1
+        running.pop(exchange, None)
+        self.requests = requests = self.requests + 1
+        self._q[REQUESTS] = requests
         if not running:
             self._d[BUSY_SINCE] = 0.0
             if not self.draining:
                 self._q[STATE] = IDLE
-        if self.requests >= self._most_requests:
-            self._most_requests = 1 << 62
+        if requests == self._most_requests:
             self._options.on_limit()
         if self._quiet is not None:
             self._check_quiet()
+
+    def _show(self, exchange: Exchange) -> None:
+        """Let the scoreboard name *exchange*: the oldest that runs, as of the last tick, or of when it began alone."""
+        self._d[BUSY_SINCE] = exchange.started
+        self._text[:] = exchange.request.target.label
 
     def failed(self) -> None:
         self._q[ERRORS] += 1
@@ -274,8 +318,34 @@ class Server:
         now = monotonic()
         for protocol in list(self.connections):
             protocol.check_deadline(now)
+        if self.running:
+            self._show(next(iter(self.running)))
+            if self._options.timeout:
+                self._check_overdue(now)
         self._listen()
+        self._check_quiet()
+
+    def _check_overdue(self, now: float) -> None:
+        limit = self._options.timeout
+        for exchange in find_overdue(self.running, now, limit):
+            request = exchange.request
+            self.log.critical(
+                "A request runs for over %g seconds, %s %s; replacing the worker.\n%s",
+                limit,
+                request.method,
+                request.uri,
+                stack_of(exchange.task),
+            )
+            self._options.on_overdue()
+
+    def _is_quiet(self) -> bool:
+        """Whether there is nothing left to wait for."""
+        if self._greeting:
+            return False
+        if not self.running:
+            return not self.connections
+        return all(exchange.overdue for exchange in self.running) and len(self.connections) <= len(self.running)
 
     def _check_quiet(self) -> None:
-        if self._quiet is not None and not (self.connections or self.running or self._greeting):
+        if self._quiet is not None and self._is_quiet():
             self._quiet.set()

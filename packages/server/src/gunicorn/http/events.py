@@ -1,7 +1,8 @@
 """What connections and drivers say to each other, the same for every HTTP version.
 
 In: :class:`Request`, then :class:`Data` until ``end_stream``, or :class:`Disconnected`.
-Out: any number of :class:`Informational`, one :class:`ResponseHead`, :class:`Data` until ``end_stream``.
+Out: any number of :class:`Informational`, one :class:`ResponseHead`, :class:`Data` until ``end_stream`` or
+:class:`Trailers`.
 
 Plain classes with slots rather than frozen dataclasses: one of each is made per request, and the plain constructor is
 five times faster. Nobody changes an event after it was made.
@@ -184,8 +185,18 @@ class ResponseHead:
         self.stream_id = stream_id
 
 
+class Trailers:
+    """The end of a response with fields after its body (RFC 9110 section 6.5); lost where the framing has no room."""
+
+    __slots__ = ("headers", "stream_id")
+
+    def __init__(self, headers: Iterable[Header], stream_id: int = 1) -> None:
+        self.headers = headers
+        self.stream_id = stream_id
+
+
 InEvent = Request | Data | Disconnected
-OutEvent = Informational | ResponseHead | Data
+OutEvent = Informational | ResponseHead | Data | Trailers
 
 REASONS: Final = {
     100: "Continue", 101: "Switching Protocols", 102: "Processing", 103: "Early Hints",

@@ -1,19 +1,22 @@
 """The ``asgi`` worker: serves an ASGI application on an event loop in the main thread (uvloop where installed).
 
 The heartbeat is the loop's own: an application that blocks the loop for longer than ``timeout`` seconds stops it, and
-the master replaces the worker.
+the master replaces the worker. ``drivers.asyncio_watch`` finds requests over ``timeout`` that do not block the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
+import warnings
 from collections.abc import Callable
-from datetime import timedelta
 from time import monotonic
 from types import FrameType
 from typing import Any
 
+from gunicorn import sock
+from gunicorn.access_log import asgi_access
 from gunicorn.asgi.access import ResponseRecord, environ_of
 from gunicorn.drivers.asyncio_exchange import Exchange
 from gunicorn.drivers.asyncio_lifespan import LifespanRunner
@@ -22,13 +25,17 @@ from gunicorn.http.policy import Policy
 from gunicorn.workers.base import Worker
 
 WORKER_BOOT_ERROR = 3  # gunicorn.arbiter.Arbiter.WORKER_BOOT_ERROR: the master gives up when workers end with it
+FAREWELL = 0.5  # seconds for tasks that are left at the end, and are cancelled
+ANSWER = 1.0  # seconds for the loop to end after INT or QUIT; the master waits for two
 
 
 class ASGIWorker(Worker):
     """Serves ASGI 3.0 over HTTP with the lifespan protocol."""
 
     ready_on_notify = False  # it beats during the lifespan's startup too, when it does not serve yet
-    _wake: Callable[[], Any] | None = None  # makes the loop look at ``alive``; may be called by a signal handler
+    # Both may be called by a signal handler, and are None while no loop runs.
+    _wake: Callable[[], Any] | None = None  # makes the loop look at ``alive``
+    _quit: Callable[[], Any] | None = None  # makes it end at once
 
     def run(self) -> None:
         if not callable(self.wsgi):
@@ -37,24 +44,48 @@ class ASGIWorker(Worker):
         loop.set_exception_handler(self._log_loop_error)
         asyncio.set_event_loop(loop)
         try:
-            status = loop.run_until_complete(self._serve(loop))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        except SystemExit:  # INT, QUIT
-            cancel_all(loop, timeout=0.5)
-            raise
+            status = self._run_loop(loop)
         finally:
-            self._wake = None
-            # Tasks that would not end are left as they are; that is no news.
+            self._wake = self._quit = None
+            # Tasks that would not end are left as they are, and what the application has left open ends with this
+            # process; that is no news.
             loop.set_exception_handler(lambda loop, context: None)
+            warnings.simplefilter("ignore", ResourceWarning)
             asyncio.set_event_loop(None)
             loop.close()
         if status:
             sys.exit(status)
 
+    def _run_loop(self, loop: asyncio.AbstractEventLoop) -> int:
+        main = loop.create_task(self._serve(loop), name="gunicorn")
+        self._quit = lambda: loop.call_soon_threadsafe(main.cancel)
+        try:
+            status = loop.run_until_complete(main)
+        except asyncio.CancelledError:  # INT, QUIT
+            status = 0
+        finally:
+            cancel_all(loop, timeout=FAREWELL)
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        return status
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         if self._wake is not None:
             self._wake()
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """INT or QUIT: end now, through the loop, since an exception could get lost in a callback of it.
+
+        When the loop does not answer, as the application blocks it, SystemExit ends that.
+        """
+        if self._quit is None:
+            super().handle_quit(sig, frame)
+        else:
+            self.alive = False
+            self.cfg.worker_int(self)
+            self._quit()
+            signal.signal(signal.SIGALRM, lambda sig, frame: sys.exit(0))
+            signal.setitimer(signal.ITIMER_REAL, ANSWER)
 
     # ---------------------------------------------------------------- on the loop
 
@@ -122,12 +153,15 @@ class ASGIWorker(Worker):
         cfg = self.cfg
         pre_request = cfg.own_hook("pre_request")
         post_request = cfg.own_hook("post_request")
-        access = self.log.access if self.log.access_log_enabled else None
+        access = asgi_access(self.log, asyncio.get_running_loop().call_soon)
+
+        def end() -> None:
+            self.alive = False
+            over.set()
 
         def limit_reached() -> None:
             self.log.info("Autorestarting worker after %d requests.", self.max_requests)
-            self.alive = False
-            over.set()
+            end()
 
         return Options(
             policy=Policy.from_config(cfg),
@@ -135,24 +169,25 @@ class ASGIWorker(Worker):
             most_connections=cfg.worker_connections or sys.maxsize,
             disconnect_grace=cfg.asgi_disconnect_grace_period,
             max_requests=self.max_requests if self.max_requests < sys.maxsize else 0,
+            ssl=sock.ssl_context(cfg) if cfg.is_ssl else None,
+            timeout=cfg.timeout,
             slot=self.scoreboard,
             on_begin=(lambda exchange: pre_request(self, exchange.request)) if pre_request else None,
             on_end=(lambda exchange: self._after(exchange, access, post_request)) if access or post_request else None,
             on_limit=limit_reached,
+            on_overdue=end,
         )
 
     def _after(
         self, exchange: Exchange, access: Callable[..., Any] | None, post_request: Callable[..., Any] | None
     ) -> None:
         """The access log's line and the hook ``post_request``; what they raise is logged and harms no client."""
-        request = exchange.request
+        request, scope = exchange.request, exchange.scope
         try:
-            record = ResponseRecord(exchange)
-            environ = environ_of(request, exchange.scope)
             if access:
-                access(record, request, environ, timedelta(seconds=monotonic() - exchange.started))
+                access(exchange, request, scope, exchange.started)
             if post_request:
-                post_request(self, request, environ, record)
+                post_request(self, request, environ_of(request, scope), ResponseRecord(exchange))
         except Exception:
             self.log.exception("Exception in the access log or post_request hook")
 
