@@ -15,7 +15,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from gunicorn import glogging
 from gunicorn.config import AccessLogFormat, Config
 from gunicorn.errors import ConfigError
 from gunicorn.glogging import Logger
@@ -269,26 +268,6 @@ def test_syslog(make: Any) -> None:
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
             server.recv(1000)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("unix:///dev/log", (None, "/dev/log")),
-        ("unix:///dev/log#dgram", (socket.SOCK_DGRAM, "/dev/log")),
-        ("unix:///dev/log#stream", (socket.SOCK_STREAM, "/dev/log")),
-        ("udp://host", (socket.SOCK_DGRAM, ("host", 514))),
-        ("tcp://host:1514", (socket.SOCK_STREAM, ("host", 1514))),
-    ],
-)
-def test_syslog_addresses(text: str, expected: Any) -> None:
-    assert glogging.parse_syslog_address(text) == expected
-
-
-@pytest.mark.parametrize("text", ["host:514", "unix://", "unix:///x#pipe", "udp://host:x", "http://host"])
-def test_what_is_no_syslog_address(text: str) -> None:
-    with pytest.raises(ConfigError, match="is none of unix://PATH, udp://HOST:PORT, tcp://HOST:PORT"):
-        glogging.parse_syslog_address(text)
 
 
 def test_an_unknown_facility_is_named(make: Any) -> None:

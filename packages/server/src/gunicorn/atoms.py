@@ -8,18 +8,45 @@ import base64
 import binascii
 import datetime
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+UNSAFE = re.compile(r'[^\x20-\x7e]|["\\]')
+
+
+def escaped(value: Any) -> Any:
+    """*value* as it may stand in a line, between quotes or not; what is no text comes back as it is.
+
+    A client must not be able to end a field or a line, nor to send control sequences to somebody's terminal. So quotes,
+    backslashes, control characters and all that is not ASCII are escaped, as Apache's log does; the octets of a header,
+    which WSGI gives as Latin-1, can be told: ``\\xc3\\xa9``.
+    """
+    if not isinstance(value, str):
+        return value
+    if value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
+        return value
+    return UNSAFE.sub(_escape, value)
+
+
+def _escape(match: re.Match[str]) -> str:
+    char = match[0]
+    if char in '"\\':
+        return "\\" + char
+    code = ord(char)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
 
 class SafeAtoms(dict[str, Any]):
-    """Atoms that are safe in a line: quotes escaped, header names in any case, ``-`` for what is not there."""
+    """Atoms that are safe in a line: escaped, header names in any case, ``-`` for what is not there."""
 
     def __init__(self, atoms: Mapping[str, Any]) -> None:
         super().__init__()
         for key, value in atoms.items():
-            self[key] = _escaped(value)
+            self[key] = escaped(value)
 
     def __missing__(self, key: str) -> Any:
         if key.startswith("{"):
@@ -46,10 +73,13 @@ class ResponseAtoms(SafeAtoms):
         self.request_time = request_time
 
     def __missing__(self, key: str) -> Any:
-        make = _ATOMS.get(key)
-        value = make(self) if make is not None else self._named(key)
-        value = self[key] = _escaped(value)
+        value = self[key] = escaped(self.raw(key))
         return value
+
+    def raw(self, key: str) -> Any:
+        """The atom as it is, not escaped."""
+        make = _ATOMS.get(key)
+        return make(self) if make is not None else self._named(key)
 
     def get(self, key: str, default: Any = None) -> Any:
         value = self[key]
@@ -91,10 +121,6 @@ def text_pairs(headers: Any) -> Iterator[tuple[str, str]]:
 
 def _text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
-
-
-def _escaped(value: Any) -> Any:
-    return value.replace('"', '\\"') if isinstance(value, str) and '"' in value else value
 
 
 def user_name(environ: Mapping[str, Any]) -> str | None:
@@ -141,7 +167,7 @@ def _seconds(atoms: ResponseAtoms) -> str:
 
 
 _ATOMS: dict[str, Callable[[ResponseAtoms], Any]] = {
-    "h": lambda atoms: atoms.environ.get("REMOTE_ADDR", "-"),
+    "h": lambda atoms: atoms.environ.get("REMOTE_ADDR") or "-",
     "u": lambda atoms: user_name(atoms.environ) or "-",
     "t": lambda atoms: now(),
     "r": _request_line,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
 from time import monotonic
 from typing import Any, BinaryIO, Final
 
+from gunicorn.access_log import wsgi_access
 from gunicorn.http.connection import Connection
 from gunicorn.http.errors import LocalProtocolError, RemoteProtocolError
 from gunicorn.http.events import Request, ResponseHead
@@ -42,7 +42,7 @@ class Runner:
         self._numbers, self._times, self._label = slot.q, slot.d, slot.text
         self._pre_request = cfg.own_hook("pre_request")
         self._post_request = cfg.own_hook("post_request")
-        self._access = worker.log.access if worker.log.access_log_enabled else None
+        self._access, self.collect_lines = wsgi_access(worker.log)  # for drivers that flush before they wait
         self._observed = bool(self._pre_request or self._post_request or self._access)
         self._max_requests = worker.max_requests
 
@@ -86,7 +86,7 @@ class Runner:
         """The access log's line and the post_request hook; what they raise is logged and harms no client."""
         try:
             if self._access:
-                self._access(response, request, environ, timedelta(seconds=monotonic() - started))
+                self._access(response, request, environ, started)
             if self._post_request:
                 self._post_request(self._worker, request, environ, response)
         except Exception:

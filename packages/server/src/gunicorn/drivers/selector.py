@@ -20,7 +20,6 @@ from time import monotonic
 from typing import Any, Final
 
 from gunicorn import SERVER, sock
-from gunicorn.access_log import FlushingPoller
 from gunicorn.drivers import sendfile
 from gunicorn.drivers.channel import ARRIVAL_TIMEOUT as ARRIVAL_TIMEOUT
 from gunicorn.drivers.channel import LINGER_TIMEOUT as LINGER_TIMEOUT
@@ -69,10 +68,9 @@ class SelectorDriver:
         self._tick = TICK
         self._next_tick = 0.0
         self._poller = make_poller()
-        self.flush_lines: Callable[[], None] | None = None  # writes what the access log holds back
         if runner.collect_lines is not None:
-            self.flush_lines = runner.collect_lines()
-            self._poller = FlushingPoller(self._poller, self.flush_lines)
+            self._flush_lines = runner.collect_lines()
+            self.release = self._release_and_flush  # type: ignore[method-assign]
         self._most_channels: int = cfg.worker_connections or sys.maxsize
         self._paused = threading.Event()  # set while no connection is accepted; see _pause
         self._pausing = threading.Lock()
@@ -125,6 +123,12 @@ class SelectorDriver:
         if channel.disarmed and not channel.closed:
             channel.disarmed = False
             self.watch(channel, channel.mask)
+
+    def _release_and_flush(self, channel: Channel) -> None:
+        """The same when the access log holds lines back: they are written when there is nothing else at hand to do."""
+        SelectorDriver.release(self, channel)
+        if not self.ready:
+            self._flush_lines()
 
     def run(self) -> None:
         """Serve with the calling thread alone, one request at a time."""

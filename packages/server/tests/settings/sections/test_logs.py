@@ -6,6 +6,8 @@ EXPECTED: dict[str, tuple[str, object]] = {
     "accesslog": ("--access-logfile", None),
     "disable_redirect_access_to_syslog": ("--disable-redirect-access-to-syslog", False),
     "access_log_format": ("--access-logformat", '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'),
+    "log_json": ("--log-json", False),
+    "access_log_json_fields": ("", {}),
     "errorlog": ("--error-logfile --log-file", "-"),
     "loglevel": ("--log-level", "info"),
     "capture_output": ("--capture-output", False),

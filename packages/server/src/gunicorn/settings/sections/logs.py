@@ -40,6 +40,32 @@ SETTINGS: tuple[Declaration, ...] = (
             """,
     },
     {
+        "name": "log_json",
+        "section": SECTION,
+        "cli": ("--log-json",),
+        "action": "store_true",
+        "validator": "bool",
+        "default": False,
+        "desc": """\
+            Write the error log and the access log as JSON, one object a line.
+
+            An object has the keys time, level, logger and pid; in the error log also message and, where there is one,
+            exception; in the access log remote_address, user, method, path, query, protocol, status, bytes, duration
+            (seconds), referer and user_agent. access_log_format has no effect then.
+            """,
+    },
+    {
+        "name": "access_log_json_fields",
+        "section": SECTION,
+        "validator": "dict",
+        "default": {},
+        "desc": """\
+            More keys of the access log's JSON objects, each with the atom of access_log_format that it shows.
+
+            For example {"request_id": "{x-request-id}i"}.
+            """,
+    },
+    {
         "name": "errorlog",
         "section": SECTION,
         "cli": ("--error-logfile", "--log-file"),
