@@ -28,6 +28,7 @@ from gunicorn.http.events import (
     OutEvent,
     Request,
     ResponseHead,
+    Trailers,
 )
 from gunicorn.http.h1.body import BodyReader, ChunkedBody, SizedBody
 from gunicorn.http.h1.head import HeadReader, Progress
@@ -43,6 +44,7 @@ from gunicorn.http.h1.response import (
     known_lines,
     known_status_lines,
     status_line,
+    trailer_lines,
 )
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -297,6 +299,19 @@ class H1Connection:
             return Disconnected()
         return None
 
+    def _drop_body(self) -> bool:
+        """Whether the rest of the body is here already: then it is dropped, and the connection can go on."""
+        try:
+            while self._buffer:
+                event = self._read_body()
+                if event is None:
+                    return False
+                if type(event) is Data and event.end_stream:
+                    return True
+        except RemoteProtocolError:
+            pass  # the response is made, and ends the connection
+        return False
+
     def _read_nothing(self) -> None:
         return None
 
@@ -308,8 +323,10 @@ class H1Connection:
             self._send_head(event)  # type: ignore[arg-type]
         elif kind is Data:
             self._send_data(event.data, event.end_stream)  # type: ignore[union-attr]
-        else:
+        elif kind is Informational:
             self._send_informational(event)  # type: ignore[arg-type]
+        else:
+            self._send_trailers(event)  # type: ignore[arg-type]
 
     def pass_body(self) -> int:
         if self._framing not in (SIZED, BODILESS):
@@ -351,6 +368,8 @@ class H1Connection:
         length = -1
         # Answered before the body was read: what still comes could not be told from a next request.
         body_unread = self._body is not None and not self._body.done
+        if body_unread and event.end_stream and self._buffer:
+            body_unread = not self._drop_body()
         close = not request.keep_alive or self._ends() or body_unread
         for header in event.headers:
             line, kind, number = known_line(header) or field_line(header)
@@ -465,6 +484,14 @@ class H1Connection:
         if end:
             self._end_response()
 
+    def _send_trailers(self, event: Trailers) -> None:
+        """End the response; only a chunked one has room for trailers (RFC 9112 section 7.1.2)."""
+        if self._framing != CHUNKED:
+            self._send_data(b"", True)
+            return
+        self._out += (b"0\r\n", *trailer_lines(event.headers), b"\r\n")
+        self._end_response()
+
     def _end_response(self) -> None:
         if self.closing:
             self._framing = ENDED
@@ -500,6 +527,8 @@ class H1Connection:
         if self._framing == NOT_STARTED:
             self._framing = ENDED
             body = f"{error.status} {REASONS[error.status]}\n{error}\n".encode("latin-1", "replace")
+            if self.request is not None and self.request.method == "HEAD":
+                body = b""
             self._out += (
                 known_status_lines.get((error.status, None)) or status_line(error.status, None),
                 self._preamble.both,

@@ -88,13 +88,14 @@ def field_line(header: Header) -> tuple[bytes, int, int]:
 
 def informational(status: int, headers: Iterable[Header]) -> bytes:
     """An interim response (RFC 9110 section 15.2), whole."""
-    lines = [known_status_lines.get((status, None)) or status_line(status, None)]
-    for header in headers:
-        line, kind, _ = known_lines.get(header) or field_line(header)
-        if kind not in (LENGTH, HOP_BY_HOP, CLOSE):
-            lines.append(line)
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    first = known_status_lines.get((status, None)) or status_line(status, None)
+    return b"".join([first, *trailer_lines(headers), b"\r\n"])
+
+
+def trailer_lines(headers: Iterable[Header]) -> list[bytes]:
+    """The lines of fields that stand outside of the final head, where none may frame a message (RFC 9110 section 6.5)."""
+    made = [known_lines.get(header) or field_line(header) for header in headers]
+    return [line for line, kind, _ in made if kind not in (LENGTH, HOP_BY_HOP, CLOSE)]
 
 
 _DAYS: Final = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
