@@ -22,18 +22,30 @@ from gevent.event import Event
 from gevent.socket import socket
 
 from gunicorn import SERVER, sock
+from gunicorn.drivers import sendfile
 from gunicorn.drivers.admission import LOOK_AGAIN, choose
 from gunicorn.drivers.greenlet_client import READABLE, Client
 from gunicorn.drivers.runner import Runner
-from gunicorn.drivers.selector import TICK
+from gunicorn.drivers.selector import DRAIN_TICK, TICK
 from gunicorn.http.h1.head import HeadReader
 from gunicorn.http.h1.response import Preamble
 from gunicorn.http.policy import Policy
-from gunicorn.supervision.scoreboard import BUSY_SINCE, CONNECTIONS, STATE, WorkerState
+from gunicorn.supervision.scoreboard import BUSY_SINCE, CONNECTIONS, SLOT_SIZE, STATE, ScoreboardSlot, WorkerState
 
 NO_LIMIT: Final = 1 << 30
 CLOSE_TIMEOUT: Final = 1.0  # seconds that applications have to let go when the worker ends
-DRAIN_TICK: Final = 0.1  # seconds between two looks while the worker ends
+
+
+class GreenletRunner(Runner):
+    """A Runner of which many requests run at once, on one thread: so it counts without a lock, and leaves it to the
+    driver to show in the scoreboard what runs.
+    """
+
+    def __init__(self, worker: Any) -> None:
+        super().__init__(worker, multithread=True)
+        unseen = ScoreboardSlot(-1, memoryview(bytearray(SLOT_SIZE)))
+        self._times, self._label = unseen.d, unseen.text
+        self._counting = None
 
 
 class GreenletDriver:
@@ -49,6 +61,7 @@ class GreenletDriver:
         self.hub = gevent.get_hub()
         self.draining = False
         self.secure: bool = cfg.is_ssl
+        self.sendfile = sendfile.AVAILABLE and cfg.sendfile is not False and not self.secure
         self._client = Client
         if self.secure:
             from gunicorn.drivers.greenlet_tls import TLSClient

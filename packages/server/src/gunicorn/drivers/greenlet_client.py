@@ -8,7 +8,10 @@ since when, is kept here for the driver's timekeeper, which ends what takes too 
 
 from __future__ import annotations
 
+import fcntl
 import io
+import struct
+import termios
 from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -17,8 +20,17 @@ from gevent.socket import SHUT_WR
 
 from gunicorn.drivers.admission import Stage, overstays
 from gunicorn.drivers.body_stream import body_stream
+from gunicorn.drivers.channel import (
+    ARRIVAL_TIMEOUT,
+    COLLECTED,
+    LINGER_TIMEOUT,
+    MSG_MORE,
+    RECEIVE_SIZE,
+    WRITE_TIMEOUT,
+    host_of,
+)
 from gunicorn.drivers.runner import PeerGoneError
-from gunicorn.drivers.selector import ARRIVAL_TIMEOUT, LINGER_TIMEOUT, RECEIVE_SIZE, WRITE_TIMEOUT, host_of
+from gunicorn.drivers.sendfile import FileRange, SendableFile
 from gunicorn.http.errors import RemoteProtocolError, RequestTimeout
 from gunicorn.http.events import Data, Disconnected, Request
 from gunicorn.http.h1.connection import H1Connection
@@ -27,7 +39,6 @@ from gunicorn.wsgi.environ import connection_environ
 if TYPE_CHECKING:
     from gunicorn.drivers.greenlet import GreenletDriver
 
-COLLECTED: Final = 65536  # bytes: a body of at most so many is received before the application is called
 TURN: Final = 1 << 20  # bytes that a stream may write, to a client that takes them at once, before others get a turn
 
 READABLE: Final = 1  # libev's masks
@@ -48,8 +59,9 @@ class Client:
     """A connection and the greenlet that serves it. *sock* is gevent's."""
 
     __slots__ = (
-        "_body_bytes", "_body_since", "_driver", "_environ", "_greedy", "_http", "_owner", "_peer", "_reader", "_recv",
-        "_send", "_shown", "_since", "_sock", "_waits", "_writer", "busy_since", "given_up", "greenlet", "overdue",
+        "_body_bytes", "_body_since", "_driver", "_environ", "_greedy", "_http", "_owner", "_peer", "_queued",
+        "_reader", "_recv", "_send", "_shown", "_since", "_sock", "_waits", "_writer", "busy_since", "given_up",
+        "greenlet", "overdue",
     )  # fmt: skip
 
     reads_first = False  # whether there may be something to receive though the socket is not readable
@@ -70,6 +82,9 @@ class Client:
         self._since = monotonic()  # when the state began that http.deadline() speaks of
         self._body_since = 0.0  # when the head of a request with a body was read, and how much of it came since
         self._body_bytes = 0
+        self._queued = (
+            0  # bytes that the kernel held for the peer when the timekeeper looked last, while it reads slowly
+        )
         self._greedy = 0  # bytes that the application streamed without giving way
         self.busy_since = 0.0  # when the application was called, later by what it has waited for the client; 0.0: idle
         self.overdue = False
@@ -135,10 +150,12 @@ class Client:
 
     def _begin_environ(self) -> dict[str, Any]:
         """What the environs of all requests of the connection have in common."""
-        self._environ = connection_environ(
-            self._driver.runner.environ, self._shown, self._owner.getsockname(), self._peer
-        )
-        return self._environ
+        driver = self._driver
+        environ = connection_environ(driver.runner.environ, self._shown, self._owner.getsockname(), self._peer)
+        if driver.sendfile:
+            environ["wsgi.file_wrapper"] = self.wrap_file
+        self._environ = environ
+        return environ
 
     def _begin_body(self, request: Request) -> BinaryIO | None:
         """What the application reads its input from; None when the peer went away before it began.
@@ -246,11 +263,15 @@ class Client:
 
         Raises PeerGoneError when the peer is gone, or takes nothing for WRITE_TIMEOUT seconds.
         """
-        self._greedy += len(data)
+        self._let_others(len(data))
+        self._write(data)
+
+    def _let_others(self, size: int) -> None:
+        """Give others a turn when the peer has taken a lot at once; *size* is what is added to that."""
+        self._greedy += size
         if self._greedy > TURN:
             self._greedy = 0
             gevent.sleep(0)
-        self._write(data)
 
     def _write(self, data: bytes) -> None:
         """Write all of *data*, waiting while the peer reads slowly."""
@@ -264,21 +285,54 @@ class Client:
             self._write_later(memoryview(data)[sent:])
 
     def _write_later(self, view: memoryview) -> None:
-        self._greedy = 0
+        """Write *view* when the peer takes it."""
+        while view:
+            self._wait_for_reader()
+            try:
+                view = view[self._send(view) :]
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise PeerGoneError(f"the client has gone away: {error}") from error
+
+    def _wait_for_reader(self) -> None:
+        self._greedy = self._queued = 0
+        self._since = monotonic()
         try:
-            while view:
-                self._since = monotonic()
-                self._wait(self._writability(), TO_WRITE)
-                try:
-                    view = view[self._send(view) :]
-                except BlockingIOError:
-                    pass
+            self._wait(self._writability(), TO_WRITE)
         except GivenUpError as error:
             raise PeerGoneError(f"it reads too slowly: {error}") from None
         except TimeoutError:
             raise PeerGoneError(f"the client read nothing for {WRITE_TIMEOUT:.0f} seconds") from None
+
+    def wrap_file(self, filelike: Any, block_size: int = RECEIVE_SIZE) -> SendableFile:
+        """``wsgi.file_wrapper`` of this connection: a file that the kernel can send is sent by :meth:`send_file`."""
+        return SendableFile(self, filelike, block_size)
+
+    def send_file(self, file: FileRange) -> None:
+        """Write what waits in the connection, and then *file*, which is closed. Raises PeerGoneError."""
+        fd = self._owner.fileno()
+        try:
+            head = memoryview(self._http.data_to_send())
+            while head or file.left:
+                try:
+                    if head:
+                        head = head[self._sock.send(head, MSG_MORE) :]  # it travels in the first packet of the file
+                        continue
+                    sent = file.send(fd)
+                except BlockingIOError:
+                    self._wait_for_reader()
+                    continue
+                if not sent:
+                    self._driver.log.error("A file became shorter while it was sent to ip=%s", host_of(self._peer))
+                    raise PeerGoneError("the response could not be completed")
+                self._let_others(sent)
+        except PeerGoneError:
+            raise
         except OSError as error:
             raise PeerGoneError(f"the client has gone away: {error}") from error
+        finally:
+            file.close()
 
     def _writability(self) -> Any:
         if self._writer is None:
@@ -343,6 +397,7 @@ class Client:
         if waits == TO_READ:
             limit = ARRIVAL_TIMEOUT if self._driver.draining and self._http.idle else self._http.deadline()
         elif waits == TO_WRITE:
+            self._see_progress(now)
             limit = WRITE_TIMEOUT
         elif waits == TO_LINGER:
             limit = LINGER_TIMEOUT
@@ -355,6 +410,8 @@ class Client:
         waits, http = self._waits, self._http
         if waits == NOTHING or self.given_up:
             return None
+        if waits == TO_WRITE:
+            self._see_progress(now)
         waited = now - self._since
         if waits == TO_LINGER:
             return Stage.GOODBYE, waited, 0
@@ -367,6 +424,13 @@ class Client:
         if http.request is None:
             return Stage.HEAD, waited, 0
         return Stage.BODY, now - self._body_since, self._body_bytes
+
+    def _see_progress(self, now: float) -> None:
+        """Count what the peer takes, though it does not make the socket writable before a third of it is taken."""
+        queued = unsent(self._owner.fileno())
+        if queued < self._queued:
+            self._since = now
+        self._queued = queued
 
     # These two are for the hub only: there nothing happens between the look and the throw.
 
@@ -393,3 +457,11 @@ class Client:
         if self._http.request is not None:
             self._http.drain()
         # What is received from now on is drained by receive().
+
+
+def unsent(fd: int) -> int:
+    """How many bytes the kernel holds that the peer of the socket *fd* did not take yet; 0 where it does not tell."""
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
+    except OSError:
+        return 0

@@ -15,17 +15,12 @@ from typing import Any, Final
 
 from gevent.socket import SHUT_WR
 
+from gunicorn.drivers.channel import host_of
 from gunicorn.drivers.greenlet_client import TO_SHAKE, Client
-from gunicorn.drivers.selector import host_of
-from gunicorn.http.errors import InvalidRequestLine
+from gunicorn.drivers.tls_channel import PLAIN_ANSWER
+from gunicorn.tls import connection_variables
 
 RECORDS: Final = 65536  # bytes encrypted by one send
-
-
-class PlainHTTPError(InvalidRequestLine):
-    """A client speaks HTTP where TLS is spoken."""
-
-    clause = "RFC 9110 section 4.2.2"
 
 
 class TLSSocket:
@@ -56,10 +51,7 @@ class TLSSocket:
         return bool(self._left)
 
     def do_handshake(self) -> None:
-        """Shake hands, as far as it goes. Call again after BlockingIOError, when the socket is ready.
-
-        Raises :class:`PlainHTTPError` when the client speaks plain HTTP.
-        """
+        """Shake hands, as far as it goes. Call again after BlockingIOError, when the socket is ready."""
         while True:
             self._push()
             try:
@@ -67,10 +59,8 @@ class TLSSocket:
             except ssl.SSLWantReadError:
                 self._push()
                 self._pull()
-            except ssl.SSLError as error:
+            except ssl.SSLError:
                 self._say_why()
-                if error.reason == "HTTP_REQUEST":
-                    raise PlainHTTPError("plain HTTP was sent to a TLS port") from error
                 raise
             else:
                 self._push()
@@ -145,7 +135,7 @@ class TLSClient(Client):
 
     def _shake_hands(self) -> bool:
         """Whether it went well. It has as long as a request's head; a failure is logged."""
-        tls, log = self._sock, self._driver.log
+        tls = self._sock
         self._since = monotonic()
         try:
             while True:
@@ -154,16 +144,28 @@ class TLSClient(Client):
                     return True
                 except BlockingIOError:
                     self._wait(self._writability() if tls.wants_to_write else self._reader, TO_SHAKE)
-        except PlainHTTPError as error:
-            self.report(error)
-            self._http.refuse(error)
-            self._owner.settimeout(0.0)
-            self._owner.send(self._http.data_to_send())
-        except ssl.SSLError as error:
-            log.info("TLS handshake with ip=%s failed: %s", host_of(self._peer), error.reason or error)
-        except OSError as error:  # gone, or it took too long (TimeoutError)
-            log.debug("TLS handshake with ip=%s failed: %s", host_of(self._peer), error)
+        except OSError as error:
+            self._refuse_handshake(error)
         return False
+
+    def _refuse_handshake(self, error: OSError) -> None:
+        log, host = self._driver.log, host_of(self._peer)
+        if not isinstance(error, ssl.SSLError) or isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+            # Gone, or it took too long (TimeoutError).
+            log.debug("The client ip=%s has gone away in the TLS handshake: %s", host, error)
+            return
+        plain = error.reason == "HTTP_REQUEST"
+        log.warning("Invalid TLS handshake from ip=%s: %s", host, "it is plain HTTP" if plain else error)
+        self._sock = self._owner._sock  # past the encryption
+        self._recv, self._send = self._sock.recv, self._sock.send
+        if plain:
+            self._write(PLAIN_ANSWER)
+        self._linger()
+
+    def _begin_environ(self) -> dict[str, Any]:
+        environ = super()._begin_environ()
+        environ.update(connection_variables(self._sock))
+        return environ
 
     def _say_goodbye(self) -> None:
         try:

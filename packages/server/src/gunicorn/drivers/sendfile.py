@@ -1,7 +1,7 @@
 """``wsgi.file_wrapper`` by way of the kernel: files that are sent without passing through Python.
 
-Used by the selector driver on connections without TLS, unless the setting ``sendfile`` is off. What cannot be sent so
-is iterated over, as PEP 3333 has it.
+Used by the selector and greenlet drivers on connections without TLS, unless the setting ``sendfile`` is off. What
+cannot be sent so is iterated over, as PEP 3333 has it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import io
 import os
 import stat
 import tempfile
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gunicorn.wsgi.environ import FileWrapper
 
 if TYPE_CHECKING:
-    from gunicorn.drivers.channel import Channel
     from gunicorn.wsgi.response import Response
 
 AVAILABLE: Final = hasattr(os, "sendfile")
@@ -51,10 +50,17 @@ class FileRange:
             self._fd = -1
 
 
+class FileSender(Protocol):
+    """A driver's connection (``drivers.channel.Channel``, ``drivers.greenlet_client.Client``)."""
+
+    def send_file(self, file: FileRange) -> None:
+        """Send what waits in the connection and then *file*, and close it."""
+
+
 class SendableFile(FileWrapper):
     """What ``wsgi.file_wrapper`` returns on *channel*: an iterable like any other, if need be."""
 
-    def __init__(self, channel: Channel, filelike: Any, block_size: int) -> None:
+    def __init__(self, channel: FileSender, filelike: Any, block_size: int) -> None:
         super().__init__(filelike, block_size)
         self._channel = channel
 

@@ -22,8 +22,7 @@ except ImportError as error:
         'pip install "gunicorn-server[gevent]", or use the worker gthread'
     ) from error
 
-from gunicorn.drivers.greenlet import GreenletDriver
-from gunicorn.drivers.runner import Runner
+from gunicorn.drivers.greenlet import GreenletDriver, GreenletRunner
 from gunicorn.workers.base import Worker
 
 
@@ -49,7 +48,7 @@ class GeventWorker(Worker):
         gevent.reinit()  # a hub that the master had belongs to the master
 
     def run(self) -> None:
-        driver = GreenletDriver(self, Runner(self, multithread=True))
+        driver = GreenletDriver(self, GreenletRunner(self))
         try:
             driver.run()
         finally:
