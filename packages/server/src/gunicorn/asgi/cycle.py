@@ -37,13 +37,25 @@ class ClientDisconnected(OSError):
 class HTTPCycle:
     """What the application receives for one request, and what it sends."""
 
-    __slots__ = ("_awaits_body", "_parts", "_trailers", "disconnected", "headers", "request", "sent", "state", "status")
+    __slots__ = (
+        "_awaits_body",
+        "_parts",
+        "_trailers",
+        "disconnected",
+        "headers",
+        "received",
+        "request",
+        "sent",
+        "state",
+        "status",
+    )
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.state = EXPECTED
         self.status = 0  # of the response, once it was started
         self.headers: list[Header] = []  # of the response
+        self.received = 0  # bytes of body that came
         self.sent = 0  # bytes of body that the application gave
         self.disconnected = False  # the client will send no more, and may be gone
         self._parts: list[Data] = [_NO_BODY] if request.end_stream else []  # received, not yet given to the application
@@ -60,6 +72,7 @@ class HTTPCycle:
     def feed(self, part: Data) -> None:
         """Take a part of the request's body."""
         self._parts.append(part)
+        self.received += len(part.data)
 
     def next_message(self) -> dict[str, Any] | None:
         """What ``receive()`` answers now, or None: it has to wait for the body or for the client to go."""

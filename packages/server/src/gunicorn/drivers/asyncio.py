@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from gunicorn.asgi.scope import Address, ScopeMaker
 from gunicorn.drivers import asyncio_tls
+from gunicorn.drivers.admission import Stage, overstays
 from gunicorn.drivers.asyncio_exchange import Exchange
 from gunicorn.http.errors import RemoteProtocolError, RequestTimeout
 from gunicorn.http.events import Data
@@ -45,6 +46,8 @@ class HTTPProtocol(asyncio.Protocol):
         "_head_begun",
         "_lingering",
         "_stalled",
+        "_unsent",
+        "_unsent_since",
         "client",
         "conn",
         "exchange",
@@ -73,6 +76,8 @@ class HTTPProtocol(asyncio.Protocol):
         self._deaf = False  # reading is paused
         self._eof = False  # the client sends no more
         self._stalled = False  # a next request may be there, but the client does not read the last response
+        self._unsent = 0  # bytes that the client had not taken when that was last looked at
+        self._unsent_since = 0.0  # monotonic seconds: when it took some, as far as that is known
         self._lingering = False  # all is said; what still comes is thrown away
 
     @property
@@ -132,6 +137,8 @@ class HTTPProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.writable = False
+        self._unsent = self.transport.get_write_buffer_size()
+        self._unsent_since = monotonic()
 
     def resume_writing(self) -> None:
         self.writable = True
@@ -234,6 +241,41 @@ class HTTPProtocol(asyncio.Protocol):
             self.refuse(RequestTimeout(f"the head of a request took more than {limit:g} seconds"))
         else:
             self.refuse(RequestTimeout(f"no byte of a request's body came for {limit:g} seconds"))
+
+    def standing(self, now: float) -> tuple[Stage, float, int] | None:
+        """What it waits for, for how many seconds, and the bytes that came in that time; None when it does not wait."""
+        exchange = self.exchange
+        if not self.writable or self.transport.is_closing():
+            left = self.transport.get_write_buffer_size()
+            if left < self._unsent:
+                self._unsent_since = now
+            self._unsent = left
+            return Stage.READER, now - self._unsent_since, 0
+        waited = now - self.since
+        if self._lingering:
+            return Stage.GOODBYE, waited, 0
+        if exchange is not None:
+            if not exchange.wants_body or not exchange.receiving:
+                return None
+            return Stage.BODY, now - exchange.started, exchange.received
+        if not self.conn.idle:
+            return Stage.HEAD, waited, 0
+        return (Stage.IDLE if self.conn.served else Stage.SILENT), waited, 0
+
+    def give_up(self, now: float) -> bool:
+        """Make room for others, if this one still keeps them waiting; False when it does not any more."""
+        standing = self.standing(now)
+        if self.lost or standing is None or overstays(*standing) <= 0:
+            return False
+        stage, seconds, _ = standing
+        if stage in (Stage.HEAD, Stage.BODY):
+            self.refuse(RequestTimeout(f"after {seconds:.1f} seconds others need the place of this connection"))
+            self.transport.close()
+        else:
+            if stage == Stage.READER:
+                self.server.log.debug("%s reads too slowly while others wait; its connection is closed", self.peer)
+            self.transport.abort()
+        return True
 
     def close_if_idle(self, now: float) -> None:
         """Close, unless a request is being received or answered, or may be on the way. *now* is in monotonic seconds.

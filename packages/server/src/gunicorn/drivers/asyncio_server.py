@@ -1,4 +1,4 @@
-"""Accepts connections on an event loop and keeps count of them; the ``asgi`` worker makes one :class:`Server`.
+"""Serves on an event loop: keeps count of connections and requests; the ``asgi`` worker makes one :class:`Server`.
 
 Everything that depends on time hangs on one timer that ticks every ``TICK`` seconds for all connections: the heartbeat,
 the Date line, the deadlines.
@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import errno
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from time import monotonic
 from typing import Any, Final
 
 from gunicorn import SERVER
 from gunicorn.asgi.cycle import COMPLETE
-from gunicorn.asgi.scope import Address, own_address, peer_address
-from gunicorn.drivers import asyncio_tls
-from gunicorn.drivers.asyncio import HTTPProtocol, peer_name
+from gunicorn.drivers.asyncio import HTTPProtocol
+from gunicorn.drivers.asyncio_accept import Acceptor
 from gunicorn.drivers.asyncio_exchange import Exchange, RequestTask
 from gunicorn.drivers.asyncio_watch import find_overdue, stack_of
-from gunicorn.http.errors import RemoteProtocolError
-from gunicorn.http.h1.connection import H1Connection
 from gunicorn.http.h1.head import HeadReader
 from gunicorn.http.h1.response import Preamble
 from gunicorn.http.policy import Policy
@@ -42,8 +37,6 @@ from gunicorn.supervision.scoreboard import (
 
 TICK: Final = 0.5  # seconds
 STOP: Final = 0.5  # seconds for cancelled requests to clean up
-ACCEPTS: Final = 16  # connections taken at once; the rest is left to the other workers, and to the next turn
-OUT_OF_RESOURCES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 IDLE: Final = int(WorkerState.IDLE)
 BUSY: Final = int(WorkerState.BUSY)
 
@@ -108,9 +101,7 @@ class Server:
         self._q = options.slot.q
         self._d = options.slot.d
         self._text = options.slot.text
-        self._listeners: dict[socket.socket, Address | None] = {}
-        self._listening = False
-        self._greeting: set[asyncio.Task[Any]] = set()  # connections that become transports
+        self._acceptor = Acceptor(self, options.most_connections, options.ssl)
         self._timer: asyncio.TimerHandle | None = None
         self._quiet: asyncio.Event | None = None  # set when the last connection and the last request have ended
 
@@ -118,15 +109,7 @@ class Server:
 
     def start(self, listeners: Iterable[socket.socket]) -> None:
         """Begin to accept. *listeners* stay the caller's, who closes them."""
-        for listener in listeners:
-            listener.setblocking(False)
-            if listener.family != socket.AF_UNIX:
-                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
-            name = listener.getsockname()
-            # Bound to all addresses, the one that the client meant is only known of the connection.
-            wild = isinstance(name, tuple) and name[0] in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-            self._listeners[listener] = None if wild else own_address(name)
-        self._listen()
+        self._acceptor.open(listeners)
         self._tick()
 
     async def drain(self, timeout: float) -> None:
@@ -136,7 +119,7 @@ class Server:
         its time (``timeout``) is not waited for.
         """
         self.draining = True
-        self._listen()
+        self._acceptor.update()
         self._q[STATE] = int(WorkerState.DRAINING)
         self.begin = self._begin_last  # type: ignore[method-assign]
         for protocol in self.connections:
@@ -159,88 +142,18 @@ class Server:
     async def stop(self) -> None:
         """End everything at once: requests are cancelled, connections reset."""
         self.draining = True
-        self._listen()
+        self._acceptor.update()
         if self._timer is not None:
             self._timer.cancel()
         for protocol in list(self.connections):
             protocol.transport.abort()
-        tasks = [exchange.task for exchange in self.running] + list(self._greeting)
+        tasks = [exchange.task for exchange in self.running] + list(self._acceptor.greeting)
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=STOP)
         self.running.clear()  # those whose task had not begun never said that they ended
         await asyncio.sleep(0)  # transports say connection_lost in the loop's next turn
-
-    # ---------------------------------------------------------------- accepting
-
-    def _listen(self) -> None:
-        """Accept, or pause, as the number of connections allows."""
-        wanted = not self.draining and len(self.connections) + len(self._greeting) < self._options.most_connections
-        if wanted != self._listening:
-            self._listening = wanted
-            for listener in self._listeners:
-                if wanted:
-                    self.loop.add_reader(listener, self._accept, listener)
-                else:
-                    self.loop.remove_reader(listener)
-
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(ACCEPTS):
-            if not self._listening:
-                return
-            try:
-                sock, name = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno not in OUT_OF_RESOURCES:
-                    raise
-                # The client waits in the backlog until the next tick; polling for it would only spin.
-                self.log.error("Cannot accept connections for now: %s", error)
-                self._listening = False
-                for each in self._listeners:
-                    self.loop.remove_reader(each)
-                return
-            sock.setblocking(False)
-            self._greet(sock, peer_address(name), self._listeners[listener])
-            self._listen()
-
-    def _greet(self, sock: socket.socket, client: Address | None, own: Address | None) -> None:
-        if own is None:
-            own = own_address(sock.getsockname())
-        context = self._options.ssl
-
-        def factory() -> HTTPProtocol:
-            return HTTPProtocol(self, client, own)
-
-        opening: Any
-        if context is None:
-            opening = self.loop.connect_accepted_socket(factory, sock)
-        else:
-            timeout = self.policy.head_timeout
-            opening = asyncio_tls.open_connection(self.loop, factory, sock, context, timeout, self._refusal)
-        task = self.loop.create_task(opening)
-        self._greeting.add(task)
-        task.add_done_callback(partial(self._greeted, client))
-
-    def _greeted(self, client: Address | None, task: asyncio.Task[Any]) -> None:
-        self._greeting.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            peer = peer_name(client)
-            if self.secure:
-                asyncio_tls.report(self.log, peer, error)
-            else:
-                self.log.debug("The connection of %s could not be opened: %s", peer, error)
-        self._listen()
-        self._check_quiet()
-
-    def _refusal(self, error: RemoteProtocolError) -> bytes:
-        """The answer to a client whose connection never became one."""
-        conn = H1Connection(self.reader, self.preamble)
-        conn.refuse(error)
-        return conn.data_to_send()
 
     # ---------------------------------------------------------------- called by protocols and exchanges
 
@@ -251,9 +164,9 @@ class Server:
     def closed(self, protocol: HTTPProtocol) -> None:
         self.connections.discard(protocol)
         self._q[CONNECTIONS] = len(self.connections)
-        if not self._listening:
-            self._listen()
-        self._check_quiet()
+        if self._acceptor.paused:
+            self._acceptor.update()
+        self.check_quiet()
 
     def begin(self, exchange: Exchange) -> None:
         running = self.running
@@ -281,7 +194,7 @@ class Server:
         if requests == self._most_requests:
             self._options.on_limit()
         if self._quiet is not None:
-            self._check_quiet()
+            self.check_quiet()
 
     def _show(self, exchange: Exchange) -> None:
         """Let the scoreboard name *exchange*: the oldest that runs, as of the last tick, or of when it began alone."""
@@ -322,8 +235,8 @@ class Server:
             self._show(next(iter(self.running)))
             if self._options.timeout:
                 self._check_overdue(now)
-        self._listen()
-        self._check_quiet()
+        self._acceptor.update()
+        self.check_quiet()
 
     def _check_overdue(self, now: float) -> None:
         limit = self._options.timeout
@@ -340,12 +253,13 @@ class Server:
 
     def _is_quiet(self) -> bool:
         """Whether there is nothing left to wait for."""
-        if self._greeting:
+        if self._acceptor.greeting:
             return False
         if not self.running:
             return not self.connections
         return all(exchange.overdue for exchange in self.running) and len(self.connections) <= len(self.running)
 
-    def _check_quiet(self) -> None:
+    def check_quiet(self) -> None:
+        """Let :meth:`drain` return when there is nothing left to wait for."""
         if self._quiet is not None and self._is_quiet():
             self._quiet.set()
