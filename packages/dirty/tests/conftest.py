@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -183,15 +184,33 @@ def start() -> Iterator[Start]:
     def start_pool(
         *arguments: str, app: str | tuple[str, ...] = "Sample", env: dict[str, str] | None = None
     ) -> PoolProcess:
-        apps = (app,) if isinstance(app, str) else app
-        options = [word for name in apps for word in ("--app", f"sampleapps:{name}")]
-        pool = PoolProcess(tempfile.mkdtemp(prefix="gd"), [*options, *arguments], env or {})
-        pools.append(pool)
-        return pool
+        pools.append(make_pool(*arguments, app=app, env=env))
+        return pools[-1]
 
     yield start_pool
     for pool in pools:
         pool.end()
+
+
+def make_pool(*arguments: str, app: str | tuple[str, ...] = "Sample", env: dict[str, str] | None = None) -> PoolProcess:
+    apps = (app,) if isinstance(app, str) else app
+    options = [word for name in apps for word in ("--app", f"sampleapps:{name}")]
+    return PoolProcess(tempfile.mkdtemp(prefix="gd"), [*options, *arguments], env or {})
+
+
+@pytest.fixture(scope="session")
+def pools() -> Callable[..., Any]:
+    """Like `start`, as a context manager, for fixtures of a module."""
+
+    @contextmanager
+    def pool(*arguments: str, **options: Any) -> Iterator[PoolProcess]:
+        made = make_pool(*arguments, **options)
+        try:
+            yield made
+        finally:
+            made.end()
+
+    return pool
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -149,6 +150,60 @@ class Sample(DirtyApp):
     async def ablobs(self, count: int, size: int) -> AsyncIterator[bytes]:
         for _ in range(count):
             yield b"x" * size
+
+
+class Many(Sample):
+    """Its calls run as tasks."""
+
+    concurrency = 6
+
+    def init(self) -> None:
+        super().init()
+        self.met = 0
+        self.all_met: asyncio.Event | None = None
+
+    async def meet(self, number: int) -> int:
+        """Returns when `number` calls are here at a time."""
+        if self.all_met is None:
+            self.all_met = asyncio.Event()
+        self.met += 1
+        if self.met == number:
+            self.all_met.set()
+        await self.all_met.wait()
+        return number
+
+    async def unwilling(self) -> None:
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                pass
+
+
+class Directing:
+    """Has a `__call__` of its own, which gives coroutines without being one."""
+
+    concurrency = 2
+
+    def __call__(self, action: str, *args: Any) -> Any:
+        async def run() -> str:
+            return f"{action} {args}"
+
+        return run()
+
+
+class Fresh(DirtyApp):
+    start_method = "spawn"
+
+    def command(self) -> list[str]:
+        return sys.orig_argv
+
+    def echo(self, value: Any) -> Any:
+        return value
+
+
+class Odd(DirtyApp):
+    start_method = "teleport"
 
 
 class Limited(DirtyApp):

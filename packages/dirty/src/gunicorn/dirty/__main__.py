@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="calls that may wait per app, 0 is no limit [%(default)s]",
     )
+    add("--start-method", default="fork", choices=["fork", "spawn"], help="how workers are started [%(default)s]")
     add("--boot-delay", type=float, default=0.5, metavar="S", help="seconds before a second start [%(default)s]")
     add("--name", default="gunicorn", help="shown in process titles [%(default)s]")
     add("--chdir", metavar="DIR", help="directory to change to and to import apps from")
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             graceful_timeout=args.graceful_timeout,
             cancel_grace=args.cancel_grace,
             queue_size=args.queue_size,
+            start_method=args.start_method,
             boot_delay=args.boot_delay,
             proc_name=args.name,
         )

@@ -36,8 +36,8 @@ class Runner:
     """A running event loop and a way in from threads."""
 
     def __init__(self) -> None:
-        self._loop = _new_loop()
-        threading.Thread(target=self._loop.run_forever, name="dirty-asyncio", daemon=True).start()
+        self.loop = _new_loop()
+        threading.Thread(target=self.loop.run_forever, name="dirty-asyncio", daemon=True).start()
 
     def call(self, call: CurrentCall, awaitable: Awaitable[Any]) -> Any:
         """Run to the end and return the result, or raise what it raised; the call's cancellation cancels the task.
@@ -71,10 +71,10 @@ class Runner:
                 done.release()
 
         def start() -> None:
-            tasks.append(self._loop.create_task(run()))
-            call.on_cancel(lambda: _threadsafe(self._loop, tasks[0].cancel))
+            tasks.append(self.loop.create_task(run()))
+            call.on_cancel(lambda: _threadsafe(self.loop, tasks[0].cancel))
 
-        self._loop.call_soon_threadsafe(start)
+        self.loop.call_soon_threadsafe(start)
         done.acquire()
         if outcome[1] is not None:
             raise outcome[1]
@@ -103,14 +103,14 @@ class Runner:
         # Within a frame a cancellation must wait: the arbiter could not tell where the next frame begins.
         cancelled = False
         while rest:
-            writable = self._loop.create_future()
-            self._loop.add_writer(sock.fileno(), _resolve, writable)
+            writable = self.loop.create_future()
+            self.loop.add_writer(sock.fileno(), _resolve, writable)
             try:
                 await writable
             except asyncio.CancelledError:
                 cancelled = True
             finally:
-                self._loop.remove_writer(sock.fileno())
+                self.loop.remove_writer(sock.fileno())
             try:
                 rest = rest[sock.send(rest, socket.MSG_DONTWAIT) :]
             except BlockingIOError:

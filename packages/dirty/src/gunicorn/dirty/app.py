@@ -9,13 +9,15 @@ import importlib
 import json
 import sys
 import traceback
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from .errors import DirtyAppError, DirtyAppNotFoundError
 
 __all__ = [
+    "AppAttributes",
     "DirtyApp",
+    "app_attributes",
     "get_app_workers_attribute",
     "load_dirty_app",
     "load_dirty_app_class",
@@ -38,6 +40,14 @@ class DirtyApp:
 
     #: How many workers load the app; None is all of them. The N of a spec `module:Class:N` wins over it.
     workers: int | None = None
+    #: How many calls of the app one worker runs at a time, beside `dirty_threads` for other apps: async actions as
+    #: tasks of one event loop, others in threads. None: the app's calls take a thread each, of the `dirty_threads`.
+    concurrency: int | None = None
+    #: Tables of the stash that are there before the first call.
+    stashes: Sequence[str] = ()
+    #: "spawn": workers with this app are started as fresh interpreters, for libraries that do not survive a fork, such
+    #: as CUDA. None: as `dirty_start_method` says.
+    start_method: str | None = None
 
     def init(self) -> None:
         """Called once per worker, before any action: load models, open connections. Raise to refuse the start."""
@@ -55,6 +65,14 @@ class DirtyApp:
 
     def close(self) -> None:
         """Called once per worker when it stops in order: release what `init` took."""
+
+
+class AppAttributes(NamedTuple):
+    """The class attributes of an app that its worker heeds; see :class:`DirtyApp`."""
+
+    concurrency: int | None
+    stashes: tuple[str, ...]
+    start_method: str | None
 
 
 def parse_dirty_app_spec(spec: str) -> tuple[str, int | None]:
@@ -128,9 +146,31 @@ def workers_attribute(import_path: str) -> int | None:
 
     :raises DirtyAppError: like :func:`load_dirty_app_class`, or the attribute is not None or an int over 0
     """
-    value = getattr(load_dirty_app_class(import_path), "workers", None)
+    return _number(load_dirty_app_class(import_path), "workers", import_path)
+
+
+def app_attributes(cls: type[Any], import_path: str) -> AppAttributes:
+    """What the class says about how it wants to be run.
+
+    :raises DirtyAppError: an attribute is not what it may be
+    """
+    stashes = getattr(cls, "stashes", ())
+    if isinstance(stashes, str) or not all(isinstance(name, str) for name in stashes):
+        raise DirtyAppError(
+            f"dirty app {import_path}: stashes is {stashes!r}; it must be a list of names of tables", import_path
+        )
+    method = getattr(cls, "start_method", None)
+    if method not in (None, "fork", "spawn"):
+        raise DirtyAppError(
+            f"dirty app {import_path}: start_method is {method!r}; it must be None, 'fork' or 'spawn'", import_path
+        )
+    return AppAttributes(_number(cls, "concurrency", import_path), tuple(stashes), method)
+
+
+def _number(cls: type[Any], name: str, import_path: str) -> int | None:
+    value = getattr(cls, name, None)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise DirtyAppError(f"dirty app {import_path}: workers is {value!r}; it must be None or 1 or more", import_path)
+        raise DirtyAppError(f"dirty app {import_path}: {name} is {value!r}; it must be None or 1 or more", import_path)
     return value
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["Channel", "LineBuffer"]
 
+_MAX_SOCKETS = 253
 _MAX_LINE = 1024 * 1024  # bytes; our own processes write far less
 
 
@@ -39,6 +41,7 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self.sockets: list[socket.socket] = []  # that came with the messages received, in their order
         self._lines = LineBuffer()
         self._unsent = b""
 
@@ -65,20 +68,33 @@ class Channel:
         except OSError:
             self._unsent = b""
 
+    def send_sockets(self, message: dict[str, Any], sockets: Sequence[socket.socket]) -> None:
+        """Write one object, and hand `sockets` (at most 253, unix(7)) to the peer. On a blocking socket only.
+
+        :raises OSError: the peer is gone
+        """
+        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        sent = socket.send_fds(self.sock, [data], [sock.fileno() for sock in sockets])
+        self.sock.sendall(data[sent:])
+
     def receive(self) -> list[dict[str, Any]] | None:
         """Read once. The objects that arrived (perhaps none), or None at the end of the stream.
 
         :raises ValueError: the peer does not speak this
         """
         try:
-            data = self.sock.recv(65536)
+            data, fds, _flags, _address = socket.recv_fds(self.sock, 65536, _MAX_SOCKETS)
         except (BlockingIOError, InterruptedError):
             return []
         except OSError:
             return None
+        self.sockets += [socket.socket(fileno=fd) for fd in fds]
         if not data:
             return None
         return self._lines.feed(data)
 
     def close(self) -> None:
         self.sock.close()
+        for sock in self.sockets:
+            sock.close()
+        self.sockets.clear()

@@ -40,6 +40,7 @@ class PoolConfig:
     :ivar graceful_timeout: how long running calls may take to finish when the pool stops or reloads
     :ivar cancel_grace: how long a call that was ended may keep its slot before its worker is replaced
     :ivar queue_size: how many calls may wait per app, 0 is no bound
+    :ivar start_method: "fork", or "spawn" for workers that are fresh interpreters (for all apps)
     :ivar boot_attempts: how often in a row a worker may fail to load its apps before it is given up
     :ivar boot_delay: wait before the second attempt; it doubles with each further one
     :ivar owner: uid and gid to run as when started by root, or None
@@ -53,6 +54,7 @@ class PoolConfig:
     graceful_timeout: float = 30.0
     cancel_grace: float = 5.0
     queue_size: int = 0
+    start_method: str = "fork"
     boot_attempts: int = 5
     boot_delay: float = 0.5
     proc_name: str = "gunicorn"
@@ -93,6 +95,7 @@ class PoolConfig:
             graceful_timeout=cfg.dirty_graceful_timeout,
             cancel_grace=cfg.dirty_cancel_grace,
             queue_size=cfg.dirty_queue_size,
+            start_method=cfg.dirty_start_method,
             proc_name=cfg.proc_name or "gunicorn",
             owner=owner,
             log=log,
@@ -116,4 +119,4 @@ class PoolConfig:
         return replace(self, apps=apps, **{name: data[name] for name in _RELOADABLE})
 
 
-_RELOADABLE = ("workers", "threads", "timeout", "graceful_timeout", "cancel_grace", "queue_size")
+_RELOADABLE = ("workers", "threads", "timeout", "graceful_timeout", "cancel_grace", "queue_size", "start_method")

@@ -28,32 +28,32 @@ class CurrentCall:
         limits: by which its first item is due.
     """
 
-    __slots__ = ("_on_cancel", "_route", "cancelled", "deadline", "request_id")
+    __slots__ = ("_on_cancel", "cancelled", "deadline", "request_id", "route")
 
     def __init__(self, request_id: int) -> None:
         self.request_id = request_id
         self.cancelled = False
         self.deadline: float | None = None
-        self._route: Route | None = None
+        self.route: Route | None = None
         self._on_cancel: Callable[[], None] | None = None
 
     @property
     def app_path(self) -> str:
-        return self._route.app_path if self._route else ""
+        return self.route.app_path if self.route else ""
 
     @property
     def action(self) -> str:
-        return self._route.action if self._route else ""
+        return self.route.action if self.route else ""
 
     @property
     def traceparent(self) -> str | None:
         """The caller's W3C trace context."""
-        return self._route.options.traceparent if self._route else None
+        return self.route.options.traceparent if self.route else None
 
     @property
     def idempotency_key(self) -> str | None:
         """The caller's name for this call: the same when it is tried again after a failure."""
-        return self._route.options.idempotency_key if self._route else None
+        return self.route.options.idempotency_key if self.route else None
 
     @property
     def remaining(self) -> float | None:

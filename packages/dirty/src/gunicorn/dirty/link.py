@@ -39,9 +39,15 @@ class SlotLink(Slot):
     )  # fmt: skip
 
     def __init__(
-        self, pool: Dispatcher, process: WorkerProcess, member: Member, index: int, sock: socket.socket
+        self,
+        pool: Dispatcher,
+        process: WorkerProcess,
+        member: Member,
+        index: int,
+        sock: socket.socket,
+        only: str | None = None,
     ) -> None:
-        super().__init__(member)
+        super().__init__(member, only)
         self.pool = pool
         self.process = process
         self.index = index

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from types import GeneratorType
 from typing import Any
 
@@ -73,7 +73,7 @@ class _Resumed:
         self._items.close()
 
 
-def overload_asgi(app: ASGIApp, retry_after: int = 1) -> ASGIApp:
+def overload_asgi(app: ASGIApp, retry_after: int = 1) -> Callable[..., Coroutine[Any, Any, None]]:
     """The ASGI application `app`, answering HTTP requests 503 where it raises one of the two before it has answered.
 
     :param retry_after: seconds after which the client is asked to try again

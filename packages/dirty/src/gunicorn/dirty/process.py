@@ -8,10 +8,10 @@ from __future__ import annotations
 import enum
 import os
 import signal
-import socket
 from typing import TYPE_CHECKING, Any
 
 from .call import PoolCall
+from .calls import SOCKET_VARIABLE
 from .channel import Channel
 from .link import SlotLink
 from .loop import READ, Timer
@@ -89,21 +89,19 @@ class WorkerProcess:
     def _fork(self) -> None:
         arbiter = self.arbiter
         ours, theirs = Channel.pair()
-        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(arbiter.config.threads)]
         lifeline, self.lifeline = os.pipe()
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
                 ours.close()
-                for end, _ in pairs:
-                    end.close()
                 arbiter.forked()
                 os.close(self.lifeline)
                 set_title(arbiter.config.proc_name, "dirty-worker")
+                os.environ[SOCKET_VARIABLE] = arbiter.listener.path  # for apps that call others, and the stash
                 worker = DirtyWorker(self.number, self.age, arbiter.pid, self.apps, arbiter.config)
                 arbiter.config.post_fork(arbiter, worker)
-                code = worker.run(theirs, [end for _, end in pairs], lifeline)
+                code = worker.run(theirs, lifeline)
             except BaseException:
                 arbiter.log.exception("dirty worker %d failed", self.number)
             finally:
@@ -114,10 +112,6 @@ class WorkerProcess:
         ours.sock.setblocking(False)
         self._channel = ours
         arbiter.loop.register(ours, READ, self._on_message)
-        for index, (end, other) in enumerate(pairs):
-            other.close()
-            end.setblocking(False)
-            self.links.append(SlotLink(arbiter.dispatcher, self, self.member, index, end))
 
     # What it runs
 
@@ -149,7 +143,9 @@ class WorkerProcess:
             self._handle(message)
 
     def _handle(self, message: dict[str, Any]) -> None:
-        if message.get("ready"):
+        if "slots" in message:
+            self._add_slots(message["slots"])
+        elif message.get("ready"):
             self.arbiter.supervisor.ready(self)
         elif "failed" in message:
             self.boot_error = message["failed"]
@@ -160,6 +156,16 @@ class WorkerProcess:
                 self.links[index].pad()
         elif message.get("leaving"):
             self.arbiter.supervisor.leaving(self)
+
+    def _add_slots(self, slots: list[str | None]) -> None:
+        """The worker has made these slots (the apps that they are reserved for), whose sockets came along."""
+        assert self._channel is not None
+        sockets = self._channel.sockets
+        for only in slots:
+            sock = sockets.pop(0)
+            sock.setblocking(False)
+            index = len(self.links)
+            self.links.append(SlotLink(self.arbiter.dispatcher, self, self.member, index, sock, only))
 
     # What it is told
 

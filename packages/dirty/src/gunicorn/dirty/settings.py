@@ -45,6 +45,12 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
+def _start_method(value: Any) -> str:
+    if value not in ("fork", "spawn"):
+        raise ValueError(f"dirty_start_method is {value!r}; it must be 'fork' or 'spawn'")
+    return str(value)
+
+
 def _nothing_1(arbiter: Any) -> None:
     """Default of a hook with one argument."""
 
@@ -133,6 +139,16 @@ SETTINGS: Sequence[dict[str, Any]] = (
         "default": 0,
         "validator": "pos_int",
         "desc": "How many calls may wait per dirty app; 0 is no limit. Further ones fail with DirtyOverloadedError.",
+    },
+    {
+        "name": "dirty_start_method",
+        "section": _POOL,
+        "cli": ["--dirty-start-method"],
+        "meta": "STRING",
+        "default": "fork",
+        "validator": _start_method,
+        "desc": "How dirty workers are started: fork, or spawn for fresh interpreters, which libraries need that do\n"
+        "not survive a fork (CUDA). The class attribute `start_method` says so for one app.",
     },
     {
         "name": "on_dirty_starting",

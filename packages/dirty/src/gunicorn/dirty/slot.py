@@ -24,11 +24,11 @@ from .errors import (
 )
 from .wire import HEADER, HEADER_SIZE, REQUEST, chunk_frame, read_request, response_frame
 
-__all__ = ["Slot"]
+__all__ = ["VALUES", "Slot", "error_of", "failure_frame", "open_request"]
 
 _READ_SIZE = 65536
 # Results of these types are values; anything else is looked at, since it may be a generator or a coroutine.
-_VALUES = frozenset((type(None), bool, int, float, str, bytes, bytearray, list, tuple, dict))
+VALUES = frozenset((type(None), bool, int, float, str, bytes, bytearray, list, tuple, dict))
 
 
 class Slot:
@@ -103,36 +103,18 @@ class Slot:
 
     def _answer(self, call: CurrentCall, payload: memoryview) -> None:
         try:
-            route, deadline, args, kwargs = read_request(payload)
-        except ProtocolError as exc:
-            self._fail(call, DirtyProtocolError(f"malformed request: {exc}"))
-            return
-        timeout = self._timeout
-        if deadline is not None:
-            call.deadline = time.monotonic() + (min(deadline, timeout) if timeout else deadline)
-        elif timeout:
-            call.deadline = time.monotonic() + timeout
-        call._route = route
-        app_path, action = route[0], route[1]
-        app = self._apps.get(app_path)
-        if app is None:
-            self._fail(call, DirtyAppNotFoundError(app_path))
-            return
-        try:
-            result = app(action, *args, **kwargs)
-            if type(result) in _VALUES:
+            app, args, kwargs = open_request(call, payload, self._apps, self._timeout)
+            result = app(call.action, *args, **kwargs)
+            if type(result) in VALUES:
                 self._send(response_frame(call.request_id, result))
             else:
                 self._send_other(call, result)
         except OSError as exc:
             if self._is_lost():
                 raise
-            self._fail(call, describe(exc, app_path, action))
-        except ProtocolError as exc:
-            message = f"what {action} of {app_path} gave cannot be sent: {exc}"
-            self._fail(call, DirtyAppError(message, app_path, action))
+            self._fail(call, error_of(exc, call))
         except BaseException as exc:
-            self._fail(call, describe(exc, app_path, action))
+            self._fail(call, error_of(exc, call))
 
     def _send_other(self, call: CurrentCall, result: Any) -> None:
         cls = type(result)
@@ -167,12 +149,7 @@ class Slot:
         self._send(End(call.request_id).to_bytes())
 
     def _fail(self, call: CurrentCall, error: DirtyError) -> None:
-        data = error.to_dict()
-        try:
-            frame = Error(call.request_id, data["error_type"], data["message"], data["details"]).to_bytes()
-        except ProtocolError:
-            frame = Error(call.request_id, data["error_type"], _printable(data["message"])).to_bytes()
-        self._send(frame)
+        self._send(failure_frame(call, error))
 
     def _send(self, frame: bytes) -> None:
         self._sock.sendall(frame)
@@ -188,12 +165,48 @@ class Slot:
             return True
 
 
-def describe(exc: BaseException, app_path: str, action: str) -> DirtyError:
+def open_request(
+    call: CurrentCall, payload: bytes | memoryview, apps: dict[str, Any], timeout: float
+) -> tuple[Any, list[Any], dict[str, Any]]:
+    """The app, args and kwargs of a request; what else it says goes into `call`.
+
+    :param timeout: `dirty_timeout`, seconds; 0 is never
+    :raises DirtyProtocolError: it is malformed
+    :raises DirtyAppNotFoundError: this worker has no such app
+    """
+    try:
+        route, deadline, args, kwargs = read_request(payload)
+    except ProtocolError as exc:
+        raise DirtyProtocolError(f"malformed request: {exc}") from exc
+    call.route = route
+    if deadline is not None:
+        call.deadline = time.monotonic() + (min(deadline, timeout) if timeout else deadline)
+    elif timeout:
+        call.deadline = time.monotonic() + timeout
+    app = apps.get(route[0])
+    if app is None:
+        raise DirtyAppNotFoundError(route[0])
+    return app, args, kwargs
+
+
+def error_of(exc: BaseException, call: CurrentCall) -> DirtyError:
     """The error that a caller gets for what an action raised: pool errors as they are, others as DirtyAppError."""
     if isinstance(exc, DirtyError):
         return exc
+    if isinstance(exc, ProtocolError):
+        message = f"what {call.action} of {call.app_path} gave cannot be sent: {exc}"
+        return DirtyAppError(message, call.app_path, call.action)
     text = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
-    return DirtyAppError(_printable(f"{type(exc).__name__}: {exc}"), app_path, action, _printable(text))
+    return DirtyAppError(_printable(f"{type(exc).__name__}: {exc}"), call.app_path, call.action, _printable(text))
+
+
+def failure_frame(call: CurrentCall, error: DirtyError) -> bytes:
+    """An ERROR; what of it the protocol cannot carry is left out."""
+    data = error.to_dict()
+    try:
+        return Error(call.request_id, data["error_type"], data["message"], data["details"]).to_bytes()
+    except ProtocolError:
+        return Error(call.request_id, data["error_type"], _printable(data["message"])).to_bytes()
 
 
 def _printable(text: object) -> str:

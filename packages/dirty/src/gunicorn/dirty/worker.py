@@ -1,4 +1,4 @@
-"""The worker process: loads its apps, runs one thread per slot, and listens to the arbiter on its main thread.
+"""The worker process: loads its apps, makes its slots, and listens to the arbiter on its main thread.
 
 Forked by the arbiter (process.py). The main thread keeps the signals and the side channel; it ends the process,
 whatever the slots are doing: on the arbiter's word, and at once when the arbiter is gone.
@@ -16,18 +16,23 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .app import load_dirty_app
+from .app import app_attributes, load_dirty_app, load_dirty_app_class
 from .channel import Channel
 from .config import PoolConfig
-from .errors import DirtyAppError, DirtyAppNotFoundError
+from .errors import DirtyAppError
 from .slot import Slot
+from .spawned import respawn
+
+if TYPE_CHECKING:
+    from .tasks import TaskSlot
 
 __all__ = ["DirtyWorker"]
 
 _HEARTBEAT = 2000  # milliseconds between signs of life
 _BOOT_FAILED = 3  # exit code
+_SOCKETS_PER_MESSAGE = 200
 
 
 class DirtyWorker:
@@ -36,9 +41,13 @@ class DirtyWorker:
     :ivar number: its seat, stable over replacements
     :ivar age: how many-th worker of the pool it is
     :ivar apps: instances by import path, once loaded
+    :ivar spawned: this is a fresh interpreter (spawned.py), not a fork of the arbiter
     """
 
-    def __init__(self, number: int, age: int, ppid: int, paths: Sequence[str], config: PoolConfig) -> None:
+    def __init__(
+        self, number: int, age: int, ppid: int, paths: Sequence[str], config: PoolConfig, spawned: bool = False
+    ) -> None:
+        self.spawned = spawned
         self.number = number
         self.age = age
         self.pid = os.getpid()
@@ -48,9 +57,9 @@ class DirtyWorker:
         self.cfg = config.cfg
         self.log = config.log
         self.apps: dict[str, Any] = {}
-        self._slots: list[Slot] = []
+        self._slots: list[Slot | TaskSlot] = []
 
-    def run(self, control: Channel, sockets: Sequence[socket.socket], lifeline: int) -> int:
+    def run(self, control: Channel, lifeline: int) -> int:
         """Live until told to stop. `lifeline` is a pipe whose end is the arbiter's. Returns the exit code."""
         die_with(lifeline)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole terminal; the arbiter decides
@@ -59,19 +68,20 @@ class DirtyWorker:
         signal.signal(signal.SIGTERM, lambda *_: _write(control.fileno(), leaving))
         signal.signal(signal.SIGUSR1, lambda *_: self._reopen_logs())
         try:
+            if self.config.start_method == "spawn" and not self.spawned:
+                respawn(self, control, lifeline)
+            attributes = [app_attributes(load_dirty_app_class(path), path) for path in self.paths]
+            if any(found.start_method == "spawn" for found in attributes) and not self.spawned:
+                respawn(self, control, lifeline)
             self._load()
         except Exception as exc:
-            if isinstance(exc, DirtyAppNotFoundError):
-                text = ""  # the message says it all
-            else:
-                text = exc.traceback if isinstance(exc, DirtyAppError) and exc.traceback else traceback.format_exc()
+            # Of what we raise ourselves the message says it all, unless the app is behind it.
+            text = (exc.traceback or "") if isinstance(exc, DirtyAppError) else traceback.format_exc()
             self.log.error("Dirty worker %d cannot start: %s\n%s", self.number, exc, text)
             control.send({"failed": str(exc)})
             return _BOOT_FAILED
-        self._slots = [Slot(index, sock, self.apps, self.config.timeout) for index, sock in enumerate(sockets)]
-        for slot in self._slots:
-            threading.Thread(target=slot.run, name=f"dirty-slot-{slot.index}", daemon=True).start()
-        control.send({"ready": True})
+        self._make_slots(control, [found.concurrency for found in attributes])
+        control.send({"ready": True, "stashes": [table for found in attributes for table in found.stashes]})
         self._listen(control)
         self._close()
         return 0
@@ -88,6 +98,30 @@ class DirtyWorker:
                     raise DirtyAppError(message, path, "init", traceback.format_exc()) from exc
             self.apps[path] = app
         self.config.worker_init(self)
+
+    def _make_slots(self, control: Channel, concurrency: Sequence[int | None]) -> None:
+        """Threads that serve all apps, and tasks of one event loop for each app that has a `concurrency`; the arbiter
+        is given the other ends."""
+        whose: list[str | None] = [None] * (self.config.threads if None in concurrency else 0)
+        for path, number in zip(self.paths, concurrency, strict=True):
+            whose += [path] * (number or 0)
+        ends = []
+        for index, only in enumerate(whose):
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            ends.append(theirs)
+            if only is None:
+                slot = Slot(index, ours, self.apps, self.config.timeout)
+                threading.Thread(target=slot.run, name=f"dirty-slot-{index}", daemon=True).start()
+                self._slots.append(slot)
+            else:
+                from .tasks import TaskSlot  # loads asyncio, which only workers with such apps need
+
+                self._slots.append(TaskSlot.start(ours, self.apps, self.config.timeout))
+        for start in range(0, len(ends), _SOCKETS_PER_MESSAGE):
+            stop = start + _SOCKETS_PER_MESSAGE
+            control.send_sockets({"slots": whose[start:stop]}, ends[start:stop])
+        for end in ends:
+            end.close()
 
     def _listen(self, control: Channel) -> None:
         poll = select.poll()
