@@ -432,12 +432,12 @@ class GreenletSite:
 
 @pytest.fixture
 def serve_greenlets() -> Iterator[Callable[..., GreenletSite]]:
-    """``serve_greenlets(policy={}, **settings)``: a gevent worker with the application of support/wsgi_apps.py."""
+    """``serve_greenlets(policy={}, app="wsgi_apps:app", **settings)``: a gevent worker."""
     pytest.importorskip("gevent")
     sites: list[GreenletSite] = []
 
-    def start(policy: dict[str, Any] | None = None, **settings: Any) -> GreenletSite:
-        sites.append(GreenletSite({"policy": policy or {}, "settings": settings, "tick": SOON}))
+    def start(policy: dict[str, Any] | None = None, app: str = "wsgi_apps:app", **settings: Any) -> GreenletSite:
+        sites.append(GreenletSite({"policy": policy or {}, "settings": settings, "tick": SOON, "app": app}))
         return sites[-1]
 
     yield start

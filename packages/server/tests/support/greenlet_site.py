@@ -13,6 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from gunicorn import sock
 from gunicorn.config import Config
 from gunicorn.drivers import greenlet
 from gunicorn.glogging import Logger
@@ -25,7 +26,7 @@ class App:
     """What the master hands to a worker to load."""
 
     def wsgi(self) -> Any:
-        return import_app("wsgi_apps:app")
+        return import_app(json.loads(sys.argv[1]).get("app", "wsgi_apps:app"))
 
 
 def main() -> None:
@@ -38,6 +39,8 @@ def main() -> None:
         setattr(policy, name, value)
     setattr(greenlet, "TICK", options["tick"])  # noqa: B010 - it is final for everyone else
     setattr(Policy, "from_config", lambda cfg: policy)  # noqa: B010
+    if cfg.is_ssl:
+        sock.ssl_context(cfg)  # as the master does, before anything is patched
     log = Logger(cfg)
     assert log.error_log.isEnabledFor(logging.DEBUG)
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from wsgiref.validate import validator
 
 StartResponse = Callable[..., Any]
 
@@ -116,3 +117,19 @@ def do_environ(environ: dict[str, Any], start_response: StartResponse) -> list[b
 def do_early_hints(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
     environ["wsgi.early_hints"]([("Link", "</a>")])
     return _answer(start_response, b"late")
+
+
+def do_file(environ: dict[str, Any], start_response: StartResponse) -> Any:
+    """Sends the file *query* by wsgi.file_wrapper."""
+    start_response("200 OK", [("Content-Type", "application/octet-stream")])
+    return environ["wsgi.file_wrapper"](open(environ["QUERY_STRING"], "rb"))
+
+
+def do_cipher(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+    """What the application can ask its TLS connection."""
+    sock = environ["gunicorn.socket"]
+    return _answer(start_response, repr((sock.version(), sock.getpeercert(), sock.getsockname()[0])).encode())
+
+
+validated = validator(app)
+"""The same, held to PEP 3333 from both sides."""

@@ -142,7 +142,6 @@ class Client:
                 self._write(data)
             if http.closing:
                 if request.end_stream:
-                    self._say_goodbye()
                     return
                 break
         self.flush()
@@ -339,9 +338,6 @@ class Client:
             self._writer = self._driver.hub.loop.io(self._owner.fileno(), WRITABLE)
         return self._writer
 
-    def _say_goodbye(self) -> None:
-        """What the transport says before it is closed; nothing in plain TCP."""
-
     def _linger(self) -> None:
         """Wait until the peer, which may still be sending, has heard that this is the end.
 
@@ -402,7 +398,7 @@ class Client:
         elif waits == TO_LINGER:
             limit = LINGER_TIMEOUT
         else:
-            limit = self._driver.policy.head_timeout or None
+            limit = ARRIVAL_TIMEOUT if self._driver.draining else self._driver.policy.head_timeout or None
         return limit is not None and now - self._since > limit
 
     def standing(self, now: float) -> tuple[Stage, float, int] | None:

@@ -132,6 +132,10 @@ class TLSClient(Client):
     def _serve(self) -> None:
         if self._shake_hands():
             super()._serve()
+            try:
+                self._sock.shutdown(SHUT_WR)
+            except OSError:  # gone, or it has heard it already
+                pass
 
     def _shake_hands(self) -> bool:
         """Whether it went well. It has as long as a request's head; a failure is logged."""
@@ -166,9 +170,3 @@ class TLSClient(Client):
         environ = super()._begin_environ()
         environ.update(connection_variables(self._sock))
         return environ
-
-    def _say_goodbye(self) -> None:
-        try:
-            self._sock.shutdown(SHUT_WR)
-        except OSError:
-            pass
