@@ -181,16 +181,21 @@ class HeadReader:
         ends = head.count(b"\r\n", start)
         bad = head.count(b"\n", start) != ends
         if ends:
+            end = head.rfind(b"\r\n", start)
+            lengths = [len(line) for line in head[progress.line : end].split(b"\r\n")]
+            if not progress.lines and lengths.pop(0) > self._longest_line:
+                bad = True
+            # Folded fields are measured when they are joined.
+            bad = bad or (not self._folds and max(lengths, default=0) > self._longest_field)
             progress.lines += ends
-            progress.line = head.rfind(b"\r\n", start) + 2
-        if not bad:
-            length = size - progress.line - (head[-1] == 0x0D)
-            if not progress.lines:
-                bad = length > self._longest_line
-            elif self._folds:  # lines can only be told when the next one has begun
-                bad = size > self._longest_head
-            else:
-                bad = length > self._longest_field or progress.lines - 1 > self._most_fields
+            progress.line = end + 2
+        length = size - progress.line - (head[-1] == 0x0D)
+        if not progress.lines:
+            bad = bad or length > self._longest_line
+        elif self._folds:
+            bad = bad or size > self._longest_head
+        else:
+            bad = bad or length > self._longest_field or progress.lines - 1 > self._most_fields
         if bad:
             self._refuse_unfinished(bytes(head))
 
