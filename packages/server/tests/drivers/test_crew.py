@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from gunicorn.drivers import crew
+from gunicorn.drivers import channel, crew
 
 Serve = Callable[..., Any]
 Eventually = Callable[..., Any]
@@ -241,3 +241,219 @@ def test_the_heartbeat_goes_on_while_all_threads_work(app: App, serve_wsgi: Serv
     before = site.worker.scoreboard.heartbeat
     eventually(lambda: site.worker.scoreboard.heartbeat > before, "a heartbeat")
     app.go.set()
+
+
+# ---------------------------------------------------------------- waiting for clients
+
+
+class Streams:
+    """``/stream`` yields blocks for ever, ``/echo`` reads its input; anything else answers at once. Counts who runs."""
+
+    def __init__(self) -> None:
+        self.local = threading.local()
+        self.running = 0
+        self.most = 0
+        self.asked = 0  # blocks
+        self.strangers = 0  # blocks that were asked for on another thread
+        self._lock = threading.Lock()
+
+    def enter(self) -> None:
+        with self._lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+
+    def leave(self) -> None:
+        with self._lock:
+            self.running -= 1
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Any:
+        self.enter()
+        try:
+            if environ["PATH_INFO"] == "/echo":
+                data = environ["wsgi.input"]
+                self.leave()
+                try:
+                    size = len(data.read())
+                finally:
+                    self.enter()
+                start_response("200 OK", [])
+                return [str(size).encode()]
+            start_response("200 OK", [])
+            return self.blocks() if environ["PATH_INFO"] == "/stream" else [b"hello"]
+        finally:
+            self.leave()
+
+    def blocks(self) -> Any:
+        self.local.mine = True
+        while True:
+            self.enter()
+            time.sleep(0.0005)  # the application's work
+            self.asked += 1
+            self.strangers += not getattr(self.local, "mine", False)
+            self.leave()
+            yield b"x" * 65536
+
+
+def stream_slowly(site: Any) -> Any:
+    peer = site.connect(receive_buffer=32768)
+    peer.send(b"GET /stream HTTP/1.1\r\nHost: h\r\n\r\n")
+    return peer
+
+
+def standstill(app: Streams) -> bool:
+    """Whether no block is asked for during a while."""
+    seen = app.asked
+    time.sleep(0.1)
+    return app.asked == seen
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_slow_readers_of_streams_take_no_thread_away(threads: int, serve_wsgi: Serve, eventually: Eventually) -> None:
+    app = Streams()
+    site = serve_wsgi(app, threads=threads)
+    readers = [stream_slowly(site) for _ in range(8)]
+    eventually(lambda: app.asked >= 8 and standstill(app), "that all wait for their readers")
+    other = site.connect()
+    for _ in range(20):
+        assert other.get()[2] == b"hello"
+    before = app.asked
+    for reader in readers:  # each goes on when it is read from
+        for _ in range(200):
+            assert reader._receive()
+    assert app.asked > before + 8
+    assert app.most <= threads
+    assert app.strangers == 0
+    for reader in readers:
+        reader.sock.close()
+    eventually(lambda: site.connections == 1, "their end")
+    assert other.get()[2] == b"hello"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_slow_senders_of_large_bodies_take_no_thread_away(
+    threads: int, serve_wsgi: Serve, eventually: Eventually
+) -> None:
+    app = Streams()
+    site = serve_wsgi(app, threads=threads)
+    senders = [site.connect() for _ in range(6)]
+    for sender in senders:
+        sender.send(b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100_000)
+    other = site.connect()
+    for _ in range(20):
+        assert other.get()[2] == b"hello"
+    for sender in senders:
+        sender.send(b"x" * 100_000)
+    assert [sender.answer()[2] for sender in senders] == [b"200000"] * 6
+    assert app.most <= threads
+
+
+def test_who_comes_back_waits_for_a_place(serve_wsgi: Serve, eventually: Eventually) -> None:
+    """The only thread is at work in application code: nobody else runs until it is done."""
+    app, busy = Streams(), App()
+
+    def both(environ: dict[str, Any], start_response: StartResponse) -> Any:
+        return (busy if environ["PATH_INFO"] == "/wait" else app)(environ, start_response)
+
+    site = serve_wsgi(both, threads=1)
+    reader = stream_slowly(site)
+    eventually(lambda: app.asked and standstill(app), "that it waits for its reader")
+    blocked = site.connect()
+    blocked.send(WAIT)
+    eventually(lambda: busy.waiting == 1, "the other request")
+    asked = app.asked
+    for _ in range(100):
+        assert reader._receive()
+    assert standstill(app)
+    assert app.asked == asked
+    busy.go.set()
+    assert blocked.answer()[0] == 200
+    for _ in range(200):
+        assert reader._receive()
+    assert app.asked > asked
+
+
+def test_the_time_of_clients_is_not_the_application_s(serve_wsgi: Serve, eventually: Eventually) -> None:
+    app = Streams()
+    site = serve_wsgi(app, threads=2, timeout=1)
+    reader = stream_slowly(site)
+    eventually(lambda: app.asked and standstill(app), "that it waits for its reader")
+    time.sleep(1.5)  # the time that the reader takes
+    assert site.connect().get()[2] == b"hello"
+    assert site.log.messages(50) == []
+    reader.sock.close()
+
+
+def test_a_reader_of_a_stream_that_takes_nothing_is_given_up(
+    serve_wsgi: Serve, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "WRITE_TIMEOUT", 0.3)
+    site = serve_wsgi(Streams(), threads=1)
+    stream_slowly(site)
+    eventually(lambda: site.connections == 1, "its connection")
+    eventually(lambda: site.connections == 0, "its end")
+    assert site.log.messages(30) == []
+
+
+def test_spare_threads_end(serve_wsgi: Serve, eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "SPARE", 0.05)
+    app = Streams()
+    site = serve_wsgi(app, threads=2)
+    readers = [stream_slowly(site) for _ in range(5)]
+
+    def count() -> int:
+        return sum(thread.name.startswith("gunicorn-") for thread in threading.enumerate())
+
+    eventually(lambda: count() == 7, "two threads that have a place, and five that wait")
+    for reader in readers:
+        reader.reset()
+    eventually(lambda: site.connections == 0, "their end")
+    eventually(lambda: count() == 2, "the end of the spare ones")
+    assert site.connect().get()[2] == b"hello"
+
+
+def test_the_end_does_not_wait_for_slow_readers_for_ever(serve_wsgi: Serve, eventually: Eventually) -> None:
+    app = Streams()
+    site = serve_wsgi(app, threads=2, graceful_timeout=1)
+    readers = [stream_slowly(site) for _ in range(3)]
+    eventually(lambda: app.asked >= 3 and standstill(app), "that all wait for their readers")
+    site.terminate()
+    site.wait()
+    for reader in readers:
+        reader.sock.close()
+    eventually(lambda: not any(thread.name.startswith("gunicorn-") for thread in threading.enumerate()), "their end")
+
+
+def test_without_room_for_a_thread_the_others_go_on(
+    serve_wsgi: Serve, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Streams()
+    site = serve_wsgi(app, threads=2)
+
+    def refuse(self: crew.Crew) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(crew.Crew, "_start_member", refuse)
+    reader = stream_slowly(site)
+    eventually(lambda: app.asked and standstill(app), "that it waits for its reader")
+    assert site.connect().get()[2] == b"hello"
+    asked = app.asked
+    for _ in range(200):
+        assert reader._receive()
+    assert app.asked > asked
+    reader.sock.close()
+    eventually(lambda: site.connections == 1, "its end")
+
+
+def test_an_application_that_exits_costs_no_thread(serve_wsgi: Serve) -> None:
+    def app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+        if environ["PATH_INFO"] == "/exit":
+            raise SystemExit(3)
+        start_response("200 OK", [])
+        return [b"fine"]
+
+    site = serve_wsgi(app, threads=1)
+    for _ in range(3):
+        peer = site.connect()
+        peer.send(b"GET /exit HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert peer.closed()
+    assert site.connect().get()[2] == b"fine"
