@@ -90,7 +90,7 @@ class Server:
     _log: Any = field(default=None, repr=False)
 
     def start(self) -> None:
-        """Start it and wait until it answers. Raises RuntimeError, with its output, when it does not."""
+        """Start it; it does not answer yet."""
         self.port = free_port()
         self._log = tempfile.TemporaryFile("ab+")  # noqa: SIM115 - stop() closes it; appending, so that it can be cut
         environ = {name: value for name, value in os.environ.items() if not name.startswith("GUNICORN_")}
@@ -104,6 +104,10 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def wait(self) -> None:
+        """Wait until it answers. Raises RuntimeError, with its output, when it does not."""
+        assert self._process is not None
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -181,6 +185,8 @@ def running(*servers: Server) -> Iterator[None]:
     try:
         for server in servers:
             server.start()
+        for server in servers:
+            server.wait()
         yield
     finally:
         for server in servers:

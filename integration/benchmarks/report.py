@@ -61,6 +61,7 @@ def rows_of_targets(found: Sequence[Target]) -> list[tuple[str, ...]]:
             spread(one),
             f"{'≤' if one.at_most else '≥'} {one.wanted:g}",
             "yes" if one.reached else "**no**",
+            number(one.cpu, 2),
         )
         for one in found
     ]
@@ -122,7 +123,7 @@ def plain(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-TARGET_HEAD = ("scenario", "ours", "against", "ratio (range)", "target", "reached")
+TARGET_HEAD = ("scenario", "ours", "against", "ratio (range)", "target", "reached", "CPU theirs/ours")
 
 
 def sections(results: Results) -> list[tuple[str, Sequence[str], Sequence[Sequence[str]]]]:
