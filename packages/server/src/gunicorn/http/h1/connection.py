@@ -62,6 +62,9 @@ LONGEST_REPEAT: Final = 2048  # bytes of a head that is remembered for the conne
 
 known_line: Final = known_lines.get
 
+Answer = tuple[tuple[list[Header], int, str | None, int], bytes, bytes]
+"""Headers, status, reason and length of a body, and what they became: the lines before the preamble, and after it."""
+
 
 class H1Connection:
     """An HTTP/1.0 or HTTP/1.1 server connection without I/O.
@@ -107,7 +110,7 @@ class H1Connection:
         self._progress: Progress | None = None  # of a head that came without its end
         self._eof = False
         self._last = False  # the request at hand is the last one
-        self._answer: tuple[tuple[list[Header], int, str | None, int], bytes, bytes] | None = None  # _repeat_answer
+        self._answer: Answer | None = None  # the last one, if it was an ordinary one
         self._read: Callable[[], InEvent | None] = self._read_head
         self._body: BodyReader | None = None
         self._wants_continue = False
@@ -197,7 +200,6 @@ class H1Connection:
             if not self._buffer and end < LONGEST_REPEAT and request.target.authority is None:
                 self._repeat, self._repeated = head + b"\r\n\r\n", request
                 self._tail = self._repeat[self._repeat.index(b"\r\n") :]
-                self._answer = None
         else:
             length = request.content_length
             self._body = ChunkedBody(self._reader.table) if length is None else SizedBody(length)
@@ -216,8 +218,6 @@ class H1Connection:
         request = self._reader.read_like(self._repeated, line)  # type: ignore[arg-type]
         if request is None:
             return None
-        if not request.target.plain:
-            self._answer = None  # which is a matter of the fields, the version, and HEAD or not
         self._repeat, self._repeated = bytes(buffer), request
         self._buffer = b""
         self._progress = None
@@ -357,7 +357,7 @@ class H1Connection:
         request = self.request
         if request is None or self._framing != NOT_STARTED:
             raise LocalProtocolError("a request gets exactly one response")
-        if request is self._repeated and event.end_stream and self._repeat_answer(event):
+        if event.end_stream and self._answer is not None and self._repeat_answer(request, event, self._answer):
             return
         status = event.status
         if status < 200:
@@ -413,7 +413,7 @@ class H1Connection:
             out.append(b"Connection: keep-alive\r\n\r\n")
         if end and framing == SIZED:
             headers = event.headers
-            if request is self._repeated and not close and out[1] is preamble and type(headers) is list:
+            if not close and out[1] is preamble and request.target.plain and type(headers) is list:
                 made = (headers.copy(), status, event.reason, length)
                 self._answer = made, out[0], b"".join(out[2:])
             out.append(body)
@@ -426,17 +426,22 @@ class H1Connection:
         if body or end:
             self._send_data(body, end)
 
-    def _repeat_answer(self, event: ResponseHead) -> bool:
-        """Answer a repeated request as the last time, when the application does: the head's lines are made already."""
-        answer = self._answer
+    def _repeat_answer(self, request: Request, event: ResponseHead, answer: Answer) -> bool:
+        """Answer as the last time, when the application does: the head's lines are made already."""
         body = event.body
         if (
-            answer is None
-            or answer[0] != (event.headers, event.status, event.reason, len(body))
+            answer[0] != (event.headers, event.status, event.reason, len(body))
+            or not request.target.plain
+            or not request.keep_alive
             or self._last
             or self._eof
         ):
             return False
+        if self._body is not None:
+            if not self._body.done:
+                return False
+            self._body = None
+            self._wants_continue = False
         self._out.append(b"".join((answer[1], self._preamble.both, answer[2], body)))
         self.request = None
         self._read = self._read_head

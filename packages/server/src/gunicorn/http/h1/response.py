@@ -93,7 +93,7 @@ def informational(status: int, headers: Iterable[Header]) -> bytes:
 
 
 def trailer_lines(headers: Iterable[Header]) -> list[bytes]:
-    """The lines of fields that stand outside of the final head, where none may frame a message (RFC 9110 section 6.5)."""
+    """The lines of fields outside of the final head, where none may frame a message (RFC 9110 section 6.5)."""
     made = [known_lines.get(header) or field_line(header) for header in headers]
     return [line for line, kind, _ in made if kind not in (LENGTH, HOP_BY_HOP, CLOSE)]
 
