@@ -131,5 +131,13 @@ def do_cipher(environ: dict[str, Any], start_response: StartResponse) -> list[by
     return _answer(start_response, repr((sock.version(), sock.getpeercert(), sock.getsockname()[0])).encode())
 
 
+def do_client_context(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+    """Makes a context for a client of TLS, which fails when two kinds of them meet."""
+    import ssl
+
+    context = ssl.create_default_context()
+    return _answer(start_response, f"{type(context).__module__} {context.protocol.name}".encode())
+
+
 validated = validator(app)
 """The same, held to PEP 3333 from both sides."""

@@ -1,10 +1,12 @@
 """The gevent worker under a real master."""
 
+import http.client
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,3 +124,95 @@ def test_without_gevent_the_error_says_what_to_install() -> None:
     assert done.returncode != 0
     assert 'pip install "gunicorn-server[gevent]"' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+TAKES_NAMES = "from ssl import SSLContext\nfrom time import sleep as nap\n"
+
+
+def test_names_taken_by_the_configuration_are_warned_about(serve_gevent: Serve, short_path: Path) -> None:
+    (short_path / "client_library.py").write_text(TAKES_NAMES)
+    (short_path / "conf.py").write_text("import client_library\nimport ssl\nimport http.client\n")
+    server = serve_gevent("-c", "conf.py")
+    assert server.get() == "hello"
+    message = (
+        "so they will block all requests of a worker, or fail: client_library.SSLContext, client_library.nap; begin"
+    )
+    assert server.wait_for(message)
+    assert "MonkeyPatchWarning" not in server.output
+
+
+def test_names_taken_after_a_patch_of_ones_own_are_fine(serve_gevent: Serve, short_path: Path) -> None:
+    (short_path / "client_library.py").write_text(TAKES_NAMES)
+    (short_path / "conf.py").write_text("from gevent import monkey\nmonkey.patch_all()\nimport client_library\n")
+    server = serve_gevent("-c", "conf.py")
+    assert server.get() == "hello"
+    assert "before the gevent worker" not in server.output
+
+
+def test_ssl_imported_by_the_configuration_works_in_the_application(serve_gevent: Serve, short_path: Path) -> None:
+    """As a module: the application's contexts are gevent's then."""
+    (short_path / "conf.py").write_text("import ssl\n")
+    server = serve_gevent("-c", "conf.py")
+    assert server.get("/client-context") == "gevent.ssl PROTOCOL_TLS_CLIENT"
+    assert "before the gevent worker" not in server.output
+
+
+class Asker(threading.Thread):
+    """A client that keeps its connection as long as the server lets it, and never asks twice."""
+
+    def __init__(self, port: int, count: int) -> None:
+        super().__init__()
+        self.pids: set[bytes] = set()
+        self.failures: list[str] = []
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self._count = count
+
+    def run(self) -> None:
+        for _ in range(self._count):
+            try:
+                self._connection.request("GET", "/pid")  # connects again when the last answer said "close"
+                response = self._connection.getresponse()
+                self.pids.add(response.read())
+                assert response.status == 200
+            except Exception as error:
+                self.failures.append(repr(error))
+                self._connection.close()
+        self._connection.close()
+
+
+def test_max_requests_under_load_fails_nobody(serve_gevent: Serve) -> None:
+    server = serve_gevent("-w", "2", "--max-requests", "60", "--max-requests-jitter", "20")
+    server.get()
+    askers = [Asker(server.port, 150) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert [failure for asker in askers for failure in asker.failures] == []
+    assert len(set().union(*(asker.pids for asker in askers))) >= 5
+
+
+def test_names_choose_certificates_through_the_hook(serve_gevent: Serve, short_path: Path, tls_files: Any) -> None:
+    (short_path / "conf.py").write_text(
+        "import ssl\n"
+        "def ssl_context(config, factory):\n"
+        "    context = factory()\n"
+        "    other = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
+        f"    other.load_cert_chain({tls_files.other!r})\n"
+        "    def chosen(sock, name, _context):\n"
+        "        if name == 'other.test':\n"
+        "            sock.context = other\n"
+        "    context.sni_callback = chosen\n"
+        "    return context\n"
+    )
+    server = serve_gevent("-c", "conf.py", "--certfile", tls_files.combined)
+    port = int(server.wait_for(r"Listening at: https://127\.0\.0\.1:(\d+)")[-1])
+    for name in ("localhost", "other.test"):
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
+            tls_files.context().wrap_socket(plain, server_hostname=name) as secure,
+        ):
+            secure.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            assert secure.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert "Traceback" not in server.output
+    assert "Warning" not in server.output

@@ -4,14 +4,17 @@ The standard library is patched in the worker process, right after the fork and 
 that the application and all that it imports find the cooperative versions. The master is never patched: it forks,
 and its loop must not depend on a hub that its children would share.
 
-With ``preload_app`` the application is imported by the master, hence before the patch: names that it has taken out of
-modules (``from socket import socket``) stay the blocking ones. A warning says so. Who wants both patches at the top of
-``gunicorn.conf.py``: ``from gevent import monkey; monkey.patch_all()``.
+What was imported earlier, by a configuration file or, with ``preload_app``, by the application, may have taken names
+out of modules (``from ssl import SSLContext``): those stay the blocking ones, and some fail when both kinds meet. The
+master warns, and names them. Who wants such imports puts the patch before them, at the top of ``gunicorn.conf.py``:
+``from gevent import monkey; monkey.patch_all()``.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+import warnings
+from typing import Any, Final
 
 try:
     import gevent
@@ -25,6 +28,34 @@ except ImportError as error:
 from gunicorn.drivers.greenlet import GreenletDriver, GreenletRunner
 from gunicorn.workers.base import Worker
 
+REMEDY: Final = "begin gunicorn.conf.py with 'from gevent import monkey; monkey.patch_all()'"
+
+# Names that modules like to take out of others, and that block, or break, when they were taken before the patch.
+TAKEN: Final = {
+    "select": ("poll", "select"),
+    "socket": ("create_connection", "getaddrinfo", "socket"),
+    "ssl": ("SSLContext", "SSLSocket", "create_default_context"),
+    "threading": ("Condition", "Event", "Lock", "RLock", "Semaphore", "Thread", "local"),
+    "time": ("sleep",),
+}
+
+
+def unpatched_names() -> list[str]:
+    """``module.name`` of everything that modules, but for Python's own and ours, have of the standard library's
+    blocking functions and classes.
+    """
+    blocking: dict[int, object] = {}
+    for source, names in TAKEN.items():
+        if source in sys.modules and not monkey.is_module_patched(source):
+            values = [getattr(sys.modules[source], name, None) for name in names]
+            blocking |= {id(value): value for value in values if value is not None}
+    own = sys.stdlib_module_names | {"__mp_main__", "gevent", "gunicorn"}
+    found = []
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] not in own:
+            found += [f"{name}.{attribute}" for attribute, value in vars(module).items() if id(value) in blocking]
+    return sorted(found)
+
 
 class GeventWorker(Worker):
     """Serves WSGI on greenlets."""
@@ -34,8 +65,19 @@ class GeventWorker(Worker):
         """Called by the master at its start: say what will not work as meant."""
         if cfg.preload_app and not monkey.is_module_patched("socket"):
             log.warning(
-                "preload_app imports the application before the gevent worker can patch the standard library; begin"
-                " gunicorn.conf.py with 'from gevent import monkey; monkey.patch_all()', or do without preload_app"
+                "preload_app imports the application before the gevent worker can patch the standard library; %s, or do"
+                " without preload_app",
+                REMEDY,
+            )
+        names = unpatched_names()
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            log.warning(
+                "Imported before the gevent worker can patch the standard library, so they will block all requests of a"
+                " worker, or fail: %s%s; %s",
+                ", ".join(names[:5]),
+                more,
+                REMEDY,
             )
 
     def init_process(self) -> None:
@@ -44,7 +86,10 @@ class GeventWorker(Worker):
 
     def patch(self) -> None:
         """Make the standard library cooperative; subclasses extend it for their database drivers."""
-        monkey.patch_all()
+        with warnings.catch_warnings():
+            # That ssl was imported; check_config() has said what of it matters.
+            warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
+            monkey.patch_all()
         gevent.reinit()  # a hub that the master had belongs to the master
 
     def run(self) -> None:
