@@ -20,7 +20,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -339,14 +339,20 @@ def _eventually() -> Callable[..., Any]:
     return eventually
 
 
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A directory with the applications of apps/ and a short name, since unix sockets lie in it."""
+@contextmanager
+def _a_directory() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="gi-"))
     for source in APPS.glob("house_*.py"):
         shutil.copy(source, path)
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory with the applications of apps/ and a short name, since unix sockets lie in it."""
+    with _a_directory() as path:
+        yield path
 
 
 @pytest.fixture
@@ -356,6 +362,22 @@ def serve(directory: Path) -> Iterator[Callable[..., Server]]:
 
         def start(*args: str, **env: str) -> Server:
             server = Server(directory, args, env)
+            ends.callback(server.finish)
+            return server
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def serve_module() -> Iterator[Callable[..., Server]]:
+    """As `serve`, for a module whose tests share servers. `conf` has settings for a configuration file."""
+    with ExitStack() as ends:
+        directory = ends.enter_context(_a_directory())
+
+        def start(*args: str, conf: dict[str, Any] | None = None, **env: str) -> Server:
+            file = directory / f"conf-{uuid.uuid4().hex[:6]}.py"
+            file.write_text("".join(f"{name} = {value!r}\n" for name, value in (conf or {}).items()))
+            server = Server(directory, ("--config", str(file), *args), env)
             ends.callback(server.finish)
             return server
 

@@ -1,4 +1,4 @@
-"""A fuzz target for the HTTP/1 connection: whatever bytes come, they get one reading, and nobody could read them otherwise.
+"""A fuzz target for the HTTP/1 connection: any bytes get one reading, and nobody could read them otherwise.
 
 Run by hand, in an environment with atheris and the server (atheris has no wheels for all Pythons we support):
 
