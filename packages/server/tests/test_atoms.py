@@ -59,6 +59,25 @@ def test_quotes_cannot_end_a_field() -> None:
     assert SafeAtoms({})["{x}i"] == "-"
 
 
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("plain ~ text", "plain ~ text"),
+        ("a\r\nb\t\x00\x1b[31m\x7f", r"a\x0d\x0ab\x09\x00\x1b[31m\x7f"),
+        ('end \\" of it', r"end \\\" of it"),
+        ("caf\xc3\xa9 \x85 \u2028 \U0001f600", r"caf\xc3\xa9 \x85 \u2028 \U0001f600"),
+        ("", ""),
+        (5, 5),
+        (None, None),
+    ],
+)
+def test_control_characters_and_quotes_are_escaped(text: Any, safe: Any) -> None:
+    assert atoms.escaped(text) == safe
+    assert SafeAtoms({"a": text})["a"] == safe
+    if isinstance(text, str):
+        assert response_atoms(environ={**ENVIRON, "HTTP_USER_AGENT": text})["a"] == safe
+
+
 def test_times() -> None:
     made = response_atoms()
     assert (made["T"], made["M"], made["D"], made["L"]) == (86402, 86402000, 86402000003, "86402.000003")

@@ -210,6 +210,97 @@ def test_setting_up_again_replaces_our_handlers_only(make: Any, tmp_path: Path) 
     assert len(log.error_log.handlers) == 2
 
 
+def test_a_reload_changes_everything(make: Any, tmp_path: Path) -> None:
+    """Files, levels, formats, JSON, syslog and logging configurations come, and go again."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        log = make(
+            errorlog=str(tmp_path / "e1"),
+            accesslog=str(tmp_path / "a1"),
+            loglevel="debug",
+            syslog=True,
+            syslog_addr=f"udp://127.0.0.1:{server.getsockname()[1]}",
+        )
+        log.setup(
+            config(errorlog=str(tmp_path / "e2"), loglevel="error", log_json=True, accesslog=str(tmp_path / "a2"))
+        )
+        server.settimeout(0)
+        log.warning("too low")
+        log.error("two")
+        log.access(RESPONSE, REQUEST, ENVIRON, TOOK)
+        with pytest.raises(BlockingIOError):
+            server.recv(1000)
+    assert json.loads((tmp_path / "e2").read_text())["message"] == "two"
+    assert json.loads((tmp_path / "a2").read_text())["status"] == 200
+    configured = {**DICT, "handlers": {"file": {**DICT["handlers"]["file"], "filename": str(tmp_path / "e3")}}}
+    configured["loggers"] = {"gunicorn.error": {"handlers": ["file"], "level": "INFO", "propagate": True}}
+    log.setup(config(logconfig_dict=configured))
+    log.error("three")
+    log.setup(config(errorlog=str(tmp_path / "e4"), accesslog=str(tmp_path / "a4"), access_log_format="%(m)s"))
+    log.error("four")
+    log.access(RESPONSE, REQUEST, ENVIRON, TOOK)
+    assert (tmp_path / "e1").read_text() == (tmp_path / "a1").read_text() == ""
+    assert (tmp_path / "e3").read_text() == "PLAIN three\n"
+    assert (tmp_path / "e4").read_text().endswith("[ERROR] four\n")
+    assert (tmp_path / "a4").read_text() == "GET\n"
+    assert not log.error_log.propagate
+
+
+def test_json_in_syslog_and_in_logging_configurations(make: Any, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(20)
+        log = make(
+            log_json=True, syslog=True, syslog_addr=f"udp://127.0.0.1:{server.getsockname()[1]}", syslog_prefix="p"
+        )
+        log.error("wrong")
+        prefix, _, entry = server.recv(1000).rstrip(b"\0").partition(b" ")
+        assert (prefix, json.loads(entry)["message"]) == (b"<11>gunicorn.p.error", "wrong")
+    handlers = {
+        "error_console": {"class": "logging.FileHandler", "filename": str(tmp_path / "e"), "formatter": "generic"}
+    }
+    handlers["console"] = {"class": "logging.NullHandler"}
+    log.setup(config(log_json=True, logconfig_dict={"handlers": handlers}))
+    log.error("configured")
+    assert json.loads((tmp_path / "e").read_text())["message"] == "configured"
+
+
+def test_a_file_that_cannot_be_opened_again_stays(make: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    log = make(errorlog=str(folder / "e"))
+    folder.rename(tmp_path / "moved")
+    log.reopen_files()
+    log.error("after")
+    text = (tmp_path / "moved" / "e").read_text()
+    assert "The log files cannot be opened again: " in text
+    assert "after" in text
+
+
+def test_handlers_of_other_kinds_are_opened_again_their_way(make: Any, tmp_path: Path) -> None:
+    from logging.handlers import WatchedFileHandler
+
+    log = make(errorlog=None)
+    log.error_log.addHandler(WatchedFileHandler(tmp_path / "e"))
+    (tmp_path / "e").rename(tmp_path / "e.1")
+    log.reopen_files()
+    assert (tmp_path / "e").exists()
+
+
+def test_captured_output_is_let_go_by_a_reload(tmp_path: Path) -> None:
+    code = (
+        "from gunicorn.config import Config\n"
+        "cfg = Config(); cfg.set('errorlog', 'log'); cfg.set('capture_output', True)\n"
+        "log = cfg.logger_class(cfg)\n"
+        "print('captured', flush=True)\n"
+        "log.setup(Config())\n"
+        "print('free')\n"
+    )
+    output = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert (output.stdout, output.stderr) == ("free\n", "")
+    assert (tmp_path / "log").read_text() == "captured\n"
+
+
 def test_rotated_files_are_opened_again(make: Any, tmp_path: Path) -> None:
     log = make(errorlog=str(tmp_path / "e"), accesslog=str(tmp_path / "a"), access_log_format="%(m)s")
     log.error("before")
@@ -275,7 +366,7 @@ def test_an_unknown_facility_is_named(make: Any) -> None:
         make(syslog=True, syslog_facility="nothing")
 
 
-DICT = {
+DICT: dict[str, Any] = {
     "handlers": {"file": {"class": "logging.FileHandler", "filename": "FILE", "formatter": "plain"}},
     "formatters": {"plain": {"format": "PLAIN %(message)s"}},
     "root": {"level": "INFO", "handlers": []},

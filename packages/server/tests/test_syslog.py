@@ -129,7 +129,7 @@ def test_while_nobody_listens_messages_are_dropped(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(syslog.time, "monotonic", lambda: now)
+    monkeypatch.setattr("gunicorn.syslog.time.monotonic", lambda: now)
     port = listener.getsockname()[1]
     handler = syslog.make_handler(f"tcp://127.0.0.1:{port}", "user")
     handler.emit(record("before"))

@@ -196,9 +196,11 @@ class AccessLog:
 
     def renew(self, now: float) -> bool:
         """Begin another second; False when the log is no longer set up as it was. *now* is in monotonic seconds."""
-        if self._log.plain_access_handler() is not self._handler or self._handler.stream is not self._stream:
+        if self._log.plain_access_handler() is not self._handler:
             self.flush()
             return False
+        if self._handler.stream is not self._stream:
+            self.reopen()
         wall = time.time()
         second = int(wall)
         self.date = date_now()

@@ -19,6 +19,7 @@ from gunicorn import __version__, sock, systemd
 from gunicorn.errors import AppImportError, ConfigError, HaltServer
 from gunicorn.pidfile import Pidfile
 from gunicorn.supervision import fork, proctitle
+from gunicorn.supervision.gauges import Gauges
 from gunicorn.supervision.introspection import MasterIntrospection
 from gunicorn.supervision.keeper import WorkerKeeper
 from gunicorn.supervision.loop import MasterLoop
@@ -61,6 +62,7 @@ class Arbiter(WorkerKeeper):
         self._exit_status = 0
         self._env_before: dict[str, str | None] = {}  # what raw_env has replaced
         self.upgrade = Upgrade(self)
+        self.gauges = Gauges()
         self.setup(app)
         self.loop = MasterLoop(self.log)
         self.scoreboard = Scoreboard(max(1024, 4 * self.num_workers))
@@ -184,6 +186,9 @@ class Arbiter(WorkerKeeper):
         self.services.tick(time.monotonic())
         self.murder_workers()
         self.upgrade.promote_when_alone()
+        self.gauges.report(
+            self.log, len(self.WORKERS), self.LISTENERS, self.cfg.enable_backlog_metric, time.monotonic()
+        )
 
     def _patience(self, now: float) -> float:
         """Seconds until something is due."""

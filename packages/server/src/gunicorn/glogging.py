@@ -204,6 +204,7 @@ class Logger:
         """Take back what the last logging configuration has put on the two loggers; a new one may say otherwise."""
         for log, handler in self._configured:
             log.removeHandler(handler)
+            handler.close()  # where another logger has it too, it opens its file again
             log.propagate = False
         self._configured = []
 

@@ -67,7 +67,8 @@ def target_of(atoms: Any) -> dict[str, Any]:
     target = getattr(getattr(atoms, "req", None), "target", None)
     if target is not None:
         return json_target(target)
-    return {"method": atoms["m"], "path": atoms["U"], "query": atoms["q"], "protocol": atoms["H"]}
+    get = atoms.raw if isinstance(atoms, ResponseAtoms) else atoms.__getitem__
+    return {"method": get("m"), "path": get("U"), "query": get("q"), "protocol": get("H")}
 
 
 def _value(name: str, value: Any) -> Any:

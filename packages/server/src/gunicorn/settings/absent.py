@@ -45,8 +45,6 @@ EXTRA_FLAGS: dict[str, tuple[str, ...]] = {
 
 # Settings that are not in this version yet, with their flags.
 NOT_YET: dict[str, tuple[str, ...]] = {
-    "dogstatsd_tags": ("--dogstatsd-tags",),
-    "enable_backlog_metric": ("--enable-backlog-metric",),
     "http2_cleartext": ("--http2-cleartext",),
     "http2_initial_window_size": ("--http2-initial-window-size",),
     "http2_max_concurrent_streams": ("--http2-max-concurrent-streams",),
@@ -59,8 +57,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     "proxy_protocol": ("--proxy-protocol",),
     "raw_paste_global_conf": ("--paste-global",),
     "spew": ("--spew",),
-    "statsd_host": ("--statsd-host",),
-    "statsd_prefix": ("--statsd-prefix",),
     "uwsgi_allow_ips": ("--uwsgi-allow-from",),
     "websocket_max_message_size": ("--websocket-max-message-size",),
 }

@@ -138,11 +138,14 @@ class Config:
 
     @property
     def logger_class(self) -> Any:
-        """The logger class.
+        """The logger class; with ``statsd_host`` and none set, the one that also counts.
 
         :raises ConfigError: when there is none of that name.
         """
-        uri = self.settings["logger_class"].get()
+        setting = self.settings["logger_class"]
+        uri = setting.get()
+        if uri == setting.default and self.settings["statsd_host"].get():
+            uri = "gunicorn.instrument.statsd.Statsd"
         try:
             return util.load_class(uri, default="gunicorn.glogging.Logger", section="logger")
         except ImportError as exc:

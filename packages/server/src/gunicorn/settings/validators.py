@@ -168,6 +168,25 @@ def validate_group(val: Any) -> int:
         raise ValueError(f"no such group: {text!r}") from None
 
 
+def validate_statsd_address(val: Any) -> tuple[str, int] | str | None:
+    """Host and port of a statsd server, or the path of its unix socket, which is written ``unix://PATH``."""
+    if val is None or isinstance(val, tuple):
+        return val
+    text = validate_string(val) or ""
+    if text.startswith("unix://"):
+        path = text.removeprefix("unix://")
+        if not path:
+            raise ValueError(f"{val!r} has no path; write unix://PATH")
+        return path
+    try:
+        address = util.parse_address(text, default_port=8125)
+    except ValueError:
+        address = ""
+    if not isinstance(address, tuple) or not text:
+        raise ValueError(f"{val!r} is neither HOST:PORT nor unix://PATH")
+    return address
+
+
 def validate_chdir(val: Any) -> str:
     """An existing directory, made absolute."""
     text = validate_string(val) or ""

@@ -20,6 +20,10 @@ EXPECTED: dict[str, tuple[str, object]] = {
     "syslog_prefix": ("--log-syslog-prefix", None),
     "syslog_facility": ("--log-syslog-facility", "user"),
     "enable_stdio_inheritance": ("-R --enable-stdio-inheritance", False),
+    "statsd_host": ("--statsd-host", None),
+    "dogstatsd_tags": ("--dogstatsd-tags", ""),
+    "statsd_prefix": ("--statsd-prefix", ""),
+    "enable_backlog_metric": ("--enable-backlog-metric", False),
 }
 
 

@@ -1,6 +1,7 @@
 """Settings of logging; ``gunicorn.glogging`` honours them."""
 
 from gunicorn.settings.declaration import Declaration
+from gunicorn.settings.validators import validate_statsd_address
 
 SECTION = "Logging"
 
@@ -174,5 +175,45 @@ SETTINGS: tuple[Declaration, ...] = (
         "validator": "bool",
         "default": False,
         "desc": "Let a daemon keep its standard output and standard error.",
+    },
+    {
+        "name": "statsd_host",
+        "section": SECTION,
+        "cli": ("--statsd-host",),
+        "meta": "STATSD_ADDR",
+        "validator": validate_statsd_address,
+        "default": None,
+        "desc": """\
+            The statsd server that gets metrics: HOST:PORT, or unix://PATH for a datagram socket.
+
+            Then logger_class is gunicorn.instrument.statsd.Statsd, unless it is set to another one.
+            """,
+    },
+    {
+        "name": "dogstatsd_tags",
+        "section": SECTION,
+        "cli": ("--dogstatsd-tags",),
+        "meta": "DOGSTATSD_TAGS",
+        "validator": "string",
+        "default": "",
+        "desc": "Tags for each metric, as DataDog's statsd understands them: NAME:VALUE,NAME:VALUE.",
+    },
+    {
+        "name": "statsd_prefix",
+        "section": SECTION,
+        "cli": ("--statsd-prefix",),
+        "meta": "STATSD_PREFIX",
+        "validator": "string",
+        "default": "",
+        "desc": "What the names of metrics begin with; a dot is added where it ends without.",
+    },
+    {
+        "name": "enable_backlog_metric",
+        "section": SECTION,
+        "cli": ("--enable-backlog-metric",),
+        "action": "store_true",
+        "validator": "bool",
+        "default": False,
+        "desc": "Report once a second how many TCP connections wait to be accepted (Linux), as gunicorn.backlog.",
     },
 )

@@ -1,0 +1,1 @@
+"""Instruments: what the server says of itself to monitoring systems."""

@@ -1,0 +1,181 @@
+"""Compiled formats: the same lines as the long way makes, for any format; JSON objects; formats that mean nothing."""
+
+import datetime
+import json
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gunicorn import access_format
+from gunicorn.access_format import ASGI, NAMESPACE, WSGI, Memo, json_line, text_line
+from gunicorn.asgi.access import ResponseRecord, environ_of
+from gunicorn.atoms import ResponseAtoms, now
+from gunicorn.http.events import Request
+from gunicorn.http.h1.head import HeadReader
+from gunicorn.http.policy import Policy
+from hypothesis import given
+from hypothesis import strategies as st
+
+TOOK = 1.234567
+HEAD = (
+    b'GET /caf%C3%A9"\\?a=%22 HTTP/1.1\r\nHost: a\r\nUser-Agent: "quoted" \\ \xc3\xa9\r\nX-One: 1\r\nX-One: 2\r\n'
+    b"Authorization: Basic YSJiOmM="
+)
+PLAIN_HEAD = b"HEAD / HTTP/1.0"
+RESPONSE = SimpleNamespace(status="201 Created", sent=12, headers=[("X-A", 'one"'), (b"X-B", b"two"), ("x-a", "three")])
+NOTHING = SimpleNamespace(status="", sent=0, headers=[])
+
+
+def request(head: bytes) -> Request:
+    return HeadReader(Policy()).read(head, False, False)
+
+
+def environ(req: Request) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for field in req.fields:
+        fields[field.key] = f"{fields[field.key]},{field.text}" if field.key in fields else field.text
+    return {**req.target.environ, "REMOTE_ADDR": "192.0.2.1", "app.number": 7, **fields}
+
+
+def scope(req: Request) -> dict[str, Any]:
+    target = req.target
+    return {
+        "client": ("192.0.2.1", 5),
+        "server": ("192.0.2.2", 80),
+        "scheme": "http",
+        "root_path": "",
+        "path": target.path_bytes.decode("utf-8", "surrogateescape"),
+    }
+
+
+def clock(began: float = 0.0) -> Any:
+    return SimpleNamespace(date=now(), iso="2026-11-23T15:00:00", began=began)
+
+
+def quick(expression: str, req: Request, resp: Any, **names: Any) -> str:
+    """What the compiled function would write."""
+    values = {**NAMESPACE, "resp": resp, "req": req, "took": TOOK, "clock": clock(), "now": 0.5, **names}
+    if "environ" in names:
+        values["get"] = names["environ"].get
+    line = eval(expression, values)
+    assert isinstance(line, str)
+    return line
+
+
+def slow(log_format: str, req: Request, resp: Any, variables: dict[str, Any]) -> str:
+    return log_format % ResponseAtoms(resp, req, variables, datetime.timedelta(seconds=TOOK)) + "\n"
+
+
+FORMATS = [
+    '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
+    "%(m)s %(U)s %(q)s %(H)s %(B)s %(T)s %(M)s %(D)s %(L)s %(p)s",
+    "%({x-one}i)s %({X-ONE}i)s %({missing}i)s",
+    "%({remote_addr}e)s %({app.number}e)s %({missing}e)s",
+    "%({x-a}o)s %({X-B}o)s %({missing}o)s",
+    "%(nothing)s %({x}z)s %({}i)s 100%%",
+    "%(D)08d|%(h)-20s|%(h).3s|%(M)i|%(h)r",
+    "fixed \u20ac 'quotes' \"and\" \\ {braces}",
+    "",
+]
+
+
+@pytest.mark.parametrize("resp", [RESPONSE, NOTHING])
+@pytest.mark.parametrize("head", [HEAD, PLAIN_HEAD])
+@pytest.mark.parametrize("log_format", FORMATS)
+def test_the_same_line_as_the_long_way(log_format: str, head: bytes, resp: Any) -> None:
+    req = request(head)
+    variables = environ(req)
+    assert quick(text_line(log_format, WSGI), req, resp, environ=variables) == slow(log_format, req, resp, variables)
+
+
+@pytest.mark.parametrize("head", [HEAD, PLAIN_HEAD])
+@pytest.mark.parametrize("log_format", [line for line in FORMATS if "app.number" not in line])
+def test_the_same_line_of_asgi(log_format: str, head: bytes) -> None:
+    req = request(head)
+    cycle: Any = SimpleNamespace(status=201, sent=12, headers=[(b"x-a", b'one"'), (b"x-b", b"two"), (b"x-a", b"three")])
+    variables = environ_of(req, scope(req))
+    variables["PATH_INFO"] = req.target.path_bytes.decode("latin-1")  # ASGI's is decoded; the log has octets
+    expected = slow(log_format, req, ResponseRecord(cycle), variables)
+    assert quick(text_line(log_format, ASGI), req, cycle, scope=scope(req)) == expected
+
+
+@given(st.text())
+def test_nothing_can_end_a_line_or_a_field(text: str) -> None:
+    req = request(PLAIN_HEAD)
+    variables = {**environ(req), "HTTP_USER_AGENT": text}
+    line = quick(text_line('"%(a)s"', WSGI), req, RESPONSE, environ=variables)
+    assert line.endswith('"\n')
+    inner = line[1:-2]
+    assert inner.isascii()
+    assert inner.isprintable()
+    assert '"' not in inner.replace("\\\\", "").replace('\\"', "")
+
+
+def test_a_unix_socket_and_a_response_that_never_began() -> None:
+    req = request(PLAIN_HEAD)
+    variables = {**environ(req), "REMOTE_ADDR": ""}
+    assert quick(text_line("%(h)s %(s)s", WSGI), req, NOTHING, environ=variables) == "- -\n"
+    cycle = SimpleNamespace(status=0, sent=0, headers=())
+    assert quick(text_line("%(h)s %(s)s", ASGI), req, cycle, scope={**scope(req), "client": None}) == "- -\n"
+
+
+@pytest.mark.parametrize("log_format", ["%s", "%(h)", "50%", "%(h)y", "%(a(b)c)s"])
+def test_formats_that_cannot_be_read(log_format: str) -> None:
+    with pytest.raises(ValueError, match="access_log_format has a place that cannot be read"):
+        text_line(log_format, WSGI)
+
+
+@pytest.mark.parametrize("dialect", ["wsgi", "asgi"])
+def test_a_json_object(dialect: str) -> None:
+    req = request(HEAD)
+    extra = {"one %": "{x-one}i", "none": "{missing}i", "a": "{x-a}o"}
+    if dialect == "wsgi":
+        line = quick(json_line(extra, WSGI), req, RESPONSE, environ=environ(req))
+    else:
+        cycle = SimpleNamespace(status=201, sent=12, headers=[(b"x-a", b"three")])
+        line = quick(json_line(extra, ASGI), req, cycle, scope=scope(req))
+    assert line.endswith("}\n")
+    assert line.isascii()
+    assert json.loads(line) == {
+        "time": "2026-11-23T15:00:00.500Z",
+        "level": "info",
+        "logger": "gunicorn.access",
+        "pid": os.getpid(),
+        "method": "GET",
+        "path": '/café"\\',
+        "query": "a=%22",
+        "protocol": "HTTP/1.1",
+        "remote_address": "192.0.2.1",
+        "user": 'a"b',
+        "status": 201,
+        "bytes": 12,
+        "duration_us": 1234567,
+        "referer": None,
+        "user_agent": '"quoted" \\ Ã©',
+        "one %": "2",
+        "none": None,
+        "a": "three",
+    }
+
+
+def test_a_json_object_without_much_in_it() -> None:
+    req = request(PLAIN_HEAD)
+    found = json.loads(quick(json_line({}, WSGI), req, NOTHING, environ={**environ(req), "REMOTE_ADDR": ""}))
+    assert (found["status"], found["bytes"], found["remote_address"], found["user"]) == (None, 0, None, None)
+
+
+def test_a_memo_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def upper(text: str) -> str:
+        calls.append(text)
+        return text.upper()
+
+    monkeypatch.setattr(access_format, "MOST_KEPT", 2)
+    memo = Memo(upper)
+    assert [memo["a"], memo["a"], memo["b"], memo["c"], memo["a"]] == ["A", "A", "B", "C", "A"]
+    assert calls == ["a", "b", "c", "a"]
+    long = "x" * (access_format.LONGEST_KEPT + 1)
+    assert memo[long] == memo[long] == long.upper()
+    assert calls[4:] == [long, long]
