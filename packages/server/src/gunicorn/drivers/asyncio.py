@@ -101,12 +101,14 @@ class HTTPProtocol(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None:
             self._read_request()
-        elif exchange.receiving and exchange.wants_body:
-            self.since = monotonic()
-            exchange.wake()
-        elif self.conn.buffered > UNREAD_LIMIT and not self._deaf:
-            self._deaf = True
-            self.transport.pause_reading()
+        else:
+            if exchange.receiving and exchange.wants_body:
+                self.since = monotonic()
+                exchange.wake()
+            # The application takes it in its own turn. Until then nothing is added: that would be a copy.
+            if self.conn.buffered > UNREAD_LIMIT and not self._deaf:
+                self._deaf = True
+                self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         """The client sends no more. It still gets its answer (RFC 9112 section 9.6), if it waits for one."""
@@ -121,7 +123,8 @@ class HTTPProtocol(asyncio.Protocol):
                 exchange.disconnected = True
             exchange.wake()
             self.server.watch_gone(exchange)
-        return self.exchange is not None and not self.server.secure
+        answers_due = self.exchange is not None or (conn.buffered > 0 and not conn.closing)
+        return answers_due and not self.server.secure
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True

@@ -173,6 +173,7 @@ class H1Connection:
         if buffer == self._repeat:
             # The same request again, which is what keep-alive clients that poll and health checks send.
             self._buffer = b""
+            self._progress = None
             self.request = request = self._repeated
             self._read = self._read_nothing
             return request
