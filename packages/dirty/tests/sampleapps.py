@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from gunicorn.dirty import DirtyApp, current_call
+from gunicorn.dirty import DirtyApp, current_call, stash
 from gunicorn.dirty.errors import DirtyTimeoutError
 
 
@@ -204,6 +204,20 @@ class Fresh(DirtyApp):
 
 class Odd(DirtyApp):
     start_method = "teleport"
+
+
+class Counting(DirtyApp):
+    """Uses the stash from actions."""
+
+    stashes = ("counts", "made")
+
+    def count(self, times: int) -> int:
+        for _ in range(times):
+            value = stash.incr("counts", "n")
+        return int(value)
+
+    async def acount(self) -> Any:
+        return await stash.AsyncStash().incr("counts", "n")
 
 
 class Limited(DirtyApp):

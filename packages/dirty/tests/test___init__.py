@@ -25,12 +25,17 @@ def test_public_names() -> None:
         "DirtyProtocolError",
         "DirtyTimeoutError",
         "DirtyWorkerError",
+        "StashError",
+        "StashFullError",
+        "StashKeyNotFoundError",
+        "StashTableNotFoundError",
         "close_dirty_client",
         "current_call",
         "get_dirty_client",
         "get_dirty_client_async",
         "overload_asgi",
         "overload_wsgi",
+        "stash",
     ]
     for name in gunicorn.dirty.__all__:
         assert getattr(gunicorn.dirty, name) is not None

@@ -9,7 +9,7 @@ import pytest
 from gunicorn.dirty.protocol import (
     MANAGE_OP_ADD,
     MANAGE_OP_REMOVE,
-    STASH_OP_PUT,
+    STASH_OP_GET,
     BinaryProtocol,
     make_manage_message,
     make_stash_message,
@@ -89,7 +89,8 @@ def test_signals_add_and_remove_too(start: Any, wait_for: Any) -> None:
 @pytest.mark.parametrize(
     ("frame", "kind"),
     [
-        (BinaryProtocol.encode_message(make_stash_message(9, STASH_OP_PUT, "t", "k", 1)), "DirtyError"),
+        (BinaryProtocol.encode_message(make_stash_message(9, STASH_OP_GET, "t", "k")), "StashKeyNotFoundError"),
+        (BinaryProtocol.encode_header(0x10, 9, 3) + b"abc", "DirtyProtocolError"),
         (BinaryProtocol.encode_manage(9, MANAGE_OP_ADD, 0), "DirtyProtocolError"),
         (BinaryProtocol.encode_manage(9, 77, 1), "DirtyProtocolError"),
         (BinaryProtocol.encode_header(0x12, 9, 3) + b"abc", "DirtyProtocolError"),
@@ -110,8 +111,3 @@ def test_what_is_refused_is_answered_and_the_connection_goes_on(shared: Any, fra
         assert answer["error"]["error_type"] == kind
         sock.sendall(BinaryProtocol.encode_request(10, APP, "echo", (1,)))
         assert BinaryProtocol.read_message(sock) == {"type": "response", "id": 10, "result": 1}
-
-
-def test_the_stash_says_that_it_is_not_there(shared: Any) -> None:
-    answer = shared.ask(make_stash_message(1, STASH_OP_PUT, "t", "k", 1))
-    assert "not available in this version" in answer["error"]["message"]

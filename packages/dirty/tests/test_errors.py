@@ -19,6 +19,10 @@ SAMPLES = [
     errors.DirtyOverloadedError("m:A"),
     errors.DirtyCancelledError(),
     DirtyProtocolError("odd", b"\x00\xff"),
+    errors.StashError("no"),
+    errors.StashTableNotFoundError("t"),
+    errors.StashKeyNotFoundError("k"),
+    errors.StashFullError("t", "max_entries is 1"),
 ]
 
 

@@ -22,6 +22,8 @@ def test_names_flags_and_defaults() -> None:
         "dirty_cancel_grace": (["--dirty-cancel-grace"], 5.0),
         "dirty_queue_size": (["--dirty-queue-size"], 0),
         "dirty_start_method": (["--dirty-start-method"], "fork"),
+        "dirty_stash_file": (["--dirty-stash-file"], None),
+        "dirty_stash_interval": (["--dirty-stash-interval"], 30.0),
     }
 
 

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import stash
     from .app import DirtyApp
     from .client import DirtyClient, close_dirty_client, get_dirty_client, get_dirty_client_async
     from .current import CurrentCall, current_call
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
         DirtyProtocolError,
         DirtyTimeoutError,
         DirtyWorkerError,
+        StashError,
+        StashFullError,
+        StashKeyNotFoundError,
+        StashTableNotFoundError,
     )
     from .overload import overload_asgi, overload_wsgi
 
@@ -42,12 +47,17 @@ __all__ = [
     "DirtyProtocolError",
     "DirtyTimeoutError",
     "DirtyWorkerError",
+    "StashError",
+    "StashFullError",
+    "StashKeyNotFoundError",
+    "StashTableNotFoundError",
     "close_dirty_client",
     "current_call",
     "get_dirty_client",
     "get_dirty_client_async",
     "overload_asgi",
     "overload_wsgi",
+    "stash",
 ]
 
 # Where each name is, unless in errors.
@@ -62,6 +72,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "stash":
+        return import_module(f"{__name__}.stash")  # which sets it here, too
     value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
     globals()[name] = value
     return value

@@ -40,6 +40,8 @@ def _parser() -> argparse.ArgumentParser:
         help="calls that may wait per app, 0 is no limit [%(default)s]",
     )
     add("--start-method", default="fork", choices=["fork", "spawn"], help="how workers are started [%(default)s]")
+    add("--stash-file", metavar="PATH", help="keep the stash in this file")
+    add("--stash-interval", type=float, default=30, metavar="S", help="seconds between two writes [%(default)s]")
     add("--boot-delay", type=float, default=0.5, metavar="S", help="seconds before a second start [%(default)s]")
     add("--name", default="gunicorn", help="shown in process titles [%(default)s]")
     add("--chdir", metavar="DIR", help="directory to change to and to import apps from")
@@ -65,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             cancel_grace=args.cancel_grace,
             queue_size=args.queue_size,
             start_method=args.start_method,
+            stash_file=args.stash_file,
+            stash_interval=args.stash_interval,
             boot_delay=args.boot_delay,
             proc_name=args.name,
         )

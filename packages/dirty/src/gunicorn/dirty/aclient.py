@@ -61,12 +61,15 @@ class AsyncConnections:
     ) -> Any:
         request_id = next_id()
         frame = request_frame(request_id, app_path, action, args, kwargs, options)
+        return await self.ask(frame, request_id, f"{action} of {app_path}", options.deadline)
+
+    async def ask(self, frame: bytes, request_id: int, what: str, seconds: float | None) -> Any:
+        """Send any request and return the value of its answer."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         timer = None
-        seconds = options.deadline
         if seconds is not None:
-            error = DirtyTimeoutError(f"{action} of {app_path} took more than {seconds:g} seconds", seconds)
+            error = DirtyTimeoutError(f"{what} took more than {seconds:g} seconds", seconds)
             timer = loop.call_later(seconds + PATIENCE, _fail, answer, error)
         connection: _Calls | None = None
         try:
@@ -95,6 +98,10 @@ class AsyncConnections:
         request_id = next_id()
         frame = request_frame(request_id, app_path, action, args, kwargs, options)
         return AsyncDirtyStream(self, request_id, frame, f"{action} of {app_path}", wait, options.deadline)
+
+    def open(self, frame: bytes, request_id: int, what: str) -> AsyncDirtyStream:
+        """Send any request that is answered by a stream which may pause for ever."""
+        return AsyncDirtyStream(self, request_id, frame, what, None, None)
 
     async def close(self) -> None:
         """Close the running loop's connections; calls under way fail."""

@@ -22,6 +22,7 @@ from .dispatch import Dispatcher
 from .listening import Listener, peer_credentials
 from .loop import READ, Loop
 from .process import ProcessState
+from .stash_snapshot import Snapshots
 from .supervisor import Supervisor
 from .titles import set_title
 
@@ -52,6 +53,9 @@ class DirtyArbiter:
         self.started_at = self.loop.now
         self.dispatcher = Dispatcher(self)
         self.supervisor = Supervisor(self)
+        self.snapshots: Snapshots | None = None
+        if config.stash_file is not None:
+            self.snapshots = Snapshots(self, config.stash_file, config.stash_interval)
         self._master = master
         self._allowed_uids = {os.geteuid(), 0, *(config.owner or ())[:1]}
         self._listening = False
@@ -78,6 +82,8 @@ class DirtyArbiter:
                 self.loop.register(self._master, READ, self._on_master)
             self.hook("on_dirty_starting", self.config.on_starting, self)
             self.log.info("Dirty arbiter (pid %d) listens on %s", self.pid, self.listener.path)
+            if self.snapshots is not None:
+                self.snapshots.start()
             self.supervisor.start()
             self.loop.run()
         finally:
@@ -212,6 +218,8 @@ class DirtyArbiter:
 
     def _close(self) -> None:
         self.supervisor.kill_all()
+        if self.snapshots is not None:
+            self.snapshots.finish()
         for caller in list(self.dispatcher.callers):
             caller.close()
         self.loop.close()

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gunicorn_dirty_protocol import DecodeError, Error, MessageError
+from gunicorn_dirty_protocol import DEFAULT_LIMITS, DecodeError, MessageError
 
 from .call import ID, ID_OFFSET, READ_SIZE, PoolCall, ReceiveBuffer
 from .errors import DirtyError, DirtyProtocolError
 from .link import SlotLink
 from .loop import HANGUP, READ, WRITE
 from .outbox import Outbox
-from .wire import CANCEL, HEADER, HEADER_SIZE, MAGIC, REQUEST, VERSION, read_deadline
+from .wire import CANCEL, HEADER, HEADER_SIZE, MAGIC, REQUEST, STASH, VERSION, error_frame, read_deadline
 
 if TYPE_CHECKING:
     from .dispatch import Dispatcher
@@ -31,6 +31,7 @@ class Caller:
 
     :ivar pid: the client's process, None where the system does not tell; `uid` likewise
     :ivar calls: its unanswered calls by the id that it gave them
+    :ivar watches: its streams of the stash's changes, likewise
     """
 
     def __init__(self, pool: Dispatcher, sock: socket.socket, credentials: tuple[int, int] | None) -> None:
@@ -38,6 +39,8 @@ class Caller:
         self.pid: int | None = credentials[0] if credentials else None
         self.uid: int | None = credentials[1] if credentials else None
         self.calls: dict[int, PoolCall] = {}
+        self.watches: dict[int, Any] = {}
+        self._message: tuple[int, bytearray] | None = None  # id and what came of a large STASH payload
         self._sock = sock
         self._buffer = pool.buffer
         self._rest = b""
@@ -112,6 +115,12 @@ class Caller:
             call = self.calls.get(request_id)
             if call is not None:
                 self.pool.abandon(call)
+            elif request_id in self.watches:
+                self.watches[request_id].cancel()
+        elif kind == STASH and stop - start == length:
+            self.pool.stash.handle(self, request_id, bytes(buffer.view[start:stop]))
+        elif kind == STASH and _MAX_COMMAND < length <= DEFAULT_LIMITS.max_payload:
+            self._message = (request_id, bytearray(buffer.view[start:stop]))
         elif length > _MAX_COMMAND:
             self.send_error(
                 request_id, DirtyProtocolError(f"a message of type {kind} has no payload of {length} bytes")
@@ -135,7 +144,7 @@ class Caller:
                 return 0
             if route is None:
                 raise DirtyProtocolError("the request ends before its app and action")
-            if request_id in self.calls:
+            if request_id in self.calls or request_id in self.watches:
                 raise DirtyProtocolError(
                     f"request id {request_id} is that of another request, which is not answered yet"
                 )
@@ -165,6 +174,12 @@ class Caller:
         self._body_left -= len(part)
         call = self._body_of
         if call is None:
+            if self._message is not None:
+                self._message[1].extend(part)
+                if not self._body_left:
+                    request_id, payload = self._message
+                    self._message = None
+                    self.pool.stash.handle(self, request_id, bytes(payload))
             return
         call.body_left = self._body_left
         link = call.slot
@@ -234,8 +249,7 @@ class Caller:
                 self.update_reading()
 
     def send_error(self, request_id: int, error: DirtyError) -> None:
-        data = error.to_dict()
-        self.send_frame(Error(request_id, data["error_type"], data["message"], data["details"]).to_bytes())
+        self.send_frame(error_frame(request_id, error))
 
     def is_inside_frame_of(self, link: SlotLink) -> bool:
         """Whether part of a frame of `link` has gone, or waits to go, to the client."""
@@ -244,6 +258,11 @@ class Caller:
     def is_stalled(self) -> bool:
         """Whether the client leaves answers unread."""
         return self._outbox.pending > 0
+
+    @property
+    def unread(self) -> int:
+        """Bytes of answers that the client has not taken."""
+        return self._outbox.pending + sum(len(entry[0]) for entry in self._waiting)
 
     def _next_writer(self) -> None:
         while self._waiting and self._writer is None:
@@ -293,6 +312,8 @@ class Caller:
         for call in list(self.calls.values()):
             self.pool.abandon(call)
         self.calls.clear()
+        for watcher in list(self.watches.values()):
+            self.pool.stash.forget(watcher)
         for link in self._stalled:
             link.outbox.resume()
         self._stalled.clear()

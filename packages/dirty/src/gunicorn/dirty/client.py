@@ -102,18 +102,23 @@ class DirtyClient:
     def _execute(self, app_path: str, action: str, args: Any, kwargs: Any, options: Options) -> Any:
         request_id = next_id()
         frame = request_frame(request_id, app_path, action, args, kwargs, options)
-        seconds = options.deadline
+        return self._ask(frame, request_id, f"{action} of {app_path}", options.deadline)
+
+    def _ask(self, frame: bytes, request_id: int, what: str, seconds: float | Unset | None = UNSET) -> Any:
+        """Send any request and return the value of its answer."""
+        if isinstance(seconds, Unset):
+            seconds = self.timeout
         patience = deadline = None
         if seconds is not None:
             patience = seconds + PATIENCE
             deadline = time.monotonic() + patience
-        connection = self._send(frame, patience, f"{action} of {app_path}", seconds)
+        connection = self._send(frame, patience, what, seconds)
         try:
             kind, payload = connection.receive(request_id, deadline)
             if kind in (CHUNK, END):
-                raise DirtyError(f"{action} of {app_path} streams its result: call stream(), not execute()")
+                raise DirtyError(f"{what} streams its result: call stream(), not execute()")
         except BaseException as exc:
-            raise self._broken(connection, exc, f"{action} of {app_path}", seconds) from None
+            raise self._broken(connection, exc, what, seconds) from None
         # The frame is whole: whatever it says, the connection is good for the next call.
         try:
             return read_payload(kind, payload)
@@ -137,6 +142,10 @@ class DirtyClient:
         what = f"{action} of {app_path}"
         connection = self._send(frame, wait if whole is None else whole + PATIENCE, what, whole or wait)
         return DirtyStream(self, connection, request_id, what, wait, whole)
+
+    def _open(self, frame: bytes, request_id: int, what: str) -> DirtyStream:
+        """Send any request that is answered by a stream which may pause for ever."""
+        return DirtyStream(self, self._send(frame, None, what, None), request_id, what, None, None)
 
     def close(self) -> None:
         """Close the idle connections of the blocking calls. The client can be used again."""
@@ -162,6 +171,12 @@ class DirtyClient:
         wait = self.timeout if isinstance(timeout, Unset) else None
         options = self._options._replace(deadline=whole)
         return self._async_connections().stream(app_path, action, args, kwargs, options, wait)
+
+    async def _ask_async(self, frame: bytes, request_id: int, what: str) -> Any:
+        return await self._async_connections().ask(frame, request_id, what, self.timeout)
+
+    def _open_async(self, frame: bytes, request_id: int, what: str) -> AsyncIterator[Any]:
+        return self._async_connections().open(frame, request_id, what)
 
     async def close_async(self) -> None:
         """Close the connections of the running loop, and the idle ones of the blocking calls."""

@@ -24,8 +24,6 @@ def answer(arbiter: DirtyArbiter, kind: int, request_id: int, payload: bytes) ->
             return Response(request_id, status(arbiter)).to_bytes()
         if kind == MessageType.MANAGE:
             return Response(request_id, _manage(arbiter, Manage.from_payload(request_id, payload))).to_bytes()
-        if kind == MessageType.STASH:
-            raise DirtyError("the stash is not available in this version of gunicorn-dirty")
         raise DirtyProtocolError(f"the arbiter does not answer messages of type 0x{kind:02x}")
     except ProtocolError as exc:
         error: DirtyError = DirtyProtocolError(f"malformed message of type 0x{kind:02x}: {exc}", payload)

@@ -41,6 +41,8 @@ class PoolConfig:
     :ivar cancel_grace: how long a call that was ended may keep its slot before its worker is replaced
     :ivar queue_size: how many calls may wait per app, 0 is no bound
     :ivar start_method: "fork", or "spawn" for workers that are fresh interpreters (for all apps)
+    :ivar stash_file: where the stash is kept beyond the arbiter's life, or None
+    :ivar stash_interval: seconds between two times that it is written, if it has changed
     :ivar boot_attempts: how often in a row a worker may fail to load its apps before it is given up
     :ivar boot_delay: wait before the second attempt; it doubles with each further one
     :ivar owner: uid and gid to run as when started by root, or None
@@ -55,6 +57,8 @@ class PoolConfig:
     cancel_grace: float = 5.0
     queue_size: int = 0
     start_method: str = "fork"
+    stash_file: str | None = None
+    stash_interval: float = 30.0
     boot_attempts: int = 5
     boot_delay: float = 0.5
     proc_name: str = "gunicorn"
@@ -96,6 +100,8 @@ class PoolConfig:
             cancel_grace=cfg.dirty_cancel_grace,
             queue_size=cfg.dirty_queue_size,
             start_method=cfg.dirty_start_method,
+            stash_file=cfg.dirty_stash_file or None,
+            stash_interval=cfg.dirty_stash_interval,
             proc_name=cfg.proc_name or "gunicorn",
             owner=owner,
             log=log,

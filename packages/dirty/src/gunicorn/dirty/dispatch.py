@@ -23,6 +23,7 @@ from .link import SlotLink
 from .loop import Loop, Timer
 from .process import ProcessState
 from .scheduler import NoWorkers, QueueFull, Scheduler, UnknownApp
+from .stash_desk import StashDesk
 from .wire import Routes
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Dispatcher:
     :ivar timeout: `dirty_timeout` in seconds, 0 is never
     :ivar cancel_grace: seconds that an ended call has before its worker is replaced
     :ivar callers: the open connections
+    :ivar stash: answers STASH messages
     :ivar next_call_id: a new id for a call, which is the worker's name for it
     :ivar stopping: no new calls are taken
     """
@@ -54,6 +56,7 @@ class Dispatcher:
         self.timeout = float(arbiter.config.timeout)
         self.cancel_grace = float(arbiter.config.cancel_grace)
         self.callers: set[Caller] = set()
+        self.stash = StashDesk(arbiter.loop)
         self.stopping = False
         self.next_call_id: Callable[[], int] = itertools.count(1).__next__
         self._deadlines: Timer | None = None

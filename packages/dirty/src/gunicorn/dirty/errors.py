@@ -11,7 +11,11 @@ Imported by every part of the package and by callers, who mostly want `except Di
     ├── DirtyNoWorkersAvailableError    no worker serves the app, nor will one (app_path)
     ├── DirtyOverloadedError            the app's queue is full: answer 503 and try later (app_path)
     ├── DirtyCancelledError             the call was ended on the caller's wish
-    └── DirtyProtocolError              bytes or values that the protocol cannot carry (raw_data)
+    ├── DirtyProtocolError              bytes or values that the protocol cannot carry (raw_data)
+    └── StashError                      an operation on the stash failed
+        ├── StashTableNotFoundError     there is no such table (table)
+        ├── StashKeyNotFoundError       there is no such key (key); a KeyError, too
+        └── StashFullError              the table's bounds do not allow it (table)
 
 On the wire an error is a dict of `error_type`, `message` and `details`; a type that the reader does not know is read as
 :exc:`DirtyError`.
@@ -33,6 +37,10 @@ __all__ = [
     "DirtyProtocolError",
     "DirtyTimeoutError",
     "DirtyWorkerError",
+    "StashError",
+    "StashFullError",
+    "StashKeyNotFoundError",
+    "StashTableNotFoundError",
 ]
 
 _RAW_DATA_SHOWN = 64  # bytes of offending input that travel in an error
@@ -182,6 +190,31 @@ class DirtyProtocolError(DirtyError):
         return self.details.get("raw_data")
 
 
+class StashError(DirtyError):
+    """An operation on the stash failed."""
+
+
+class StashTableNotFoundError(StashError):
+    """There is no table of that name."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__(f"Table not found: {table}", {"table": table})
+
+
+class StashKeyNotFoundError(StashError, KeyError):
+    """There is no such key in the table, or no such table."""
+
+    def __init__(self, key: Any) -> None:
+        super().__init__(f"Key not found: {key}", {"key": key})
+
+
+class StashFullError(StashError):
+    """A write does not fit into the table's bounds, and the table does not evict."""
+
+    def __init__(self, table: str, reason: str) -> None:
+        super().__init__(f"Table full: {table} ({reason})", {"table": table})
+
+
 _TYPES: dict[str, type[DirtyError]] = {
     cls.__name__: cls
     for cls in (
@@ -195,5 +228,9 @@ _TYPES: dict[str, type[DirtyError]] = {
         DirtyOverloadedError,
         DirtyCancelledError,
         DirtyProtocolError,
+        StashError,
+        StashTableNotFoundError,
+        StashKeyNotFoundError,
+        StashFullError,
     )
 }

@@ -146,6 +146,8 @@ class WorkerProcess:
         if "slots" in message:
             self._add_slots(message["slots"])
         elif message.get("ready"):
+            for table in message.get("stashes", ()):
+                self.arbiter.dispatcher.stash.store.ensure(table)
             self.arbiter.supervisor.ready(self)
         elif "failed" in message:
             self.boot_error = message["failed"]

@@ -45,6 +45,13 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
+def _interval(value: Any) -> float:
+    seconds = _seconds(value)
+    if seconds < 0.1:
+        raise ValueError(f"dirty_stash_interval is {value!r}; it must be 0.1 or more")
+    return seconds
+
+
 def _start_method(value: Any) -> str:
     if value not in ("fork", "spawn"):
         raise ValueError(f"dirty_start_method is {value!r}; it must be 'fork' or 'spawn'")
@@ -149,6 +156,26 @@ SETTINGS: Sequence[dict[str, Any]] = (
         "validator": _start_method,
         "desc": "How dirty workers are started: fork, or spawn for fresh interpreters, which libraries need that do\n"
         "not survive a fork (CUDA). The class attribute `start_method` says so for one app.",
+    },
+    {
+        "name": "dirty_stash_file",
+        "section": _POOL,
+        "cli": ["--dirty-stash-file"],
+        "meta": "PATH",
+        "default": None,
+        "validator": "string",
+        "desc": "A file that keeps the stash when the dirty pool ends, and from which it begins.\n"
+        "Without one it begins empty.",
+    },
+    {
+        "name": "dirty_stash_interval",
+        "section": _POOL,
+        "cli": ["--dirty-stash-interval"],
+        "meta": "SECONDS",
+        "type": float,
+        "default": 30.0,
+        "validator": _interval,
+        "desc": "Seconds between two times that a stash which has changed is written to its file.",
     },
     {
         "name": "on_dirty_starting",

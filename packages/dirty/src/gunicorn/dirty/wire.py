@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from gunicorn_dirty_protocol import (
     DEFAULT_LIMITS,
     EncodeError,
+    Error,
     ErrorKind,
     MessageError,
     MessageType,
@@ -22,6 +23,8 @@ from gunicorn_dirty_protocol import (
     encode,
     read_routing,
 )
+
+from .errors import DirtyError
 
 __all__ = [
     "CANCEL",
@@ -33,11 +36,13 @@ __all__ = [
     "NO_OPTIONS",
     "REQUEST",
     "RESPONSE",
+    "STASH",
     "VERSION",
     "Options",
     "Route",
     "Routes",
     "chunk_frame",
+    "error_frame",
     "read_chunk",
     "read_deadline",
     "read_request",
@@ -58,6 +63,7 @@ ERROR = int(MessageType.ERROR)
 CHUNK = int(MessageType.CHUNK)
 END = int(MessageType.END)
 CANCEL = int(MessageType.CANCEL)
+STASH = int(MessageType.STASH)
 
 _pack = HEADER.pack
 _DICT_OF_ONE = b"\x21\x00\x00\x00\x01"
@@ -188,6 +194,12 @@ def _refuse(size: int) -> None:
     raise EncodeError(
         ErrorKind.TOO_LONG, f"a payload of {size} bytes exceeds the limit of {DEFAULT_LIMITS.max_payload}"
     )
+
+
+def error_frame(request_id: int, error: DirtyError) -> bytes:
+    """An ERROR. Raises EncodeError when a detail cannot be carried."""
+    data = error.to_dict()
+    return Error(request_id, data["error_type"], data["message"], data["details"]).to_bytes()
 
 
 def read_request(payload: bytes | memoryview) -> tuple[Route, float | None, list[Any], dict[str, Any]]:

@@ -1,0 +1,101 @@
+"""STASH messages at the arbiter, without one: what is quick is what is right, and nonsense breaks nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from gunicorn.dirty.loop import Loop
+from gunicorn.dirty.stash_desk import StashDesk
+from gunicorn_dirty_protocol import Error, Response, encode, parse_frame
+
+
+class Client:
+    """A caller."""
+
+    def __init__(self, desk: StashDesk) -> None:
+        self.desk = desk
+        self.frames: list[bytes] = []
+        self.watches: dict[int, Any] = {}
+        self.unread = 0
+
+    def send_frame(self, frame: bytes) -> None:
+        self.frames.append(frame)
+
+    def send_error(self, request_id: int, error: Any) -> None:
+        self.frames.append(Error(request_id, type(error).__name__, str(error)).to_bytes())
+
+    def ask(self, payload: bytes) -> Any:
+        caller: Any = self
+        self.desk.handle(caller, 7, payload)
+        message = parse_frame(self.frames.pop())
+        assert message.request_id == 7
+        return message.result if isinstance(message, Response) else message
+
+
+@pytest.fixture
+def client() -> Any:
+    loop = Loop()
+    yield Client(StashDesk(loop))
+    loop.close()
+
+
+def test_the_quick_way_gives_the_same(client: Client) -> None:
+    put = {"op": 1, "table": "t", "key": "k", "value": [1, None]}
+    for _ in range(2):
+        assert client.ask(encode(put)) is True
+        assert client.ask(encode({"op": 2, "table": "t", "key": "k"})) == [1, None]
+    assert len(client.desk._fronts) == 2
+    assert client.ask(encode({**put, "key": 5})) is True
+    assert client.ask(encode({"op": 2, "table": "t", "key": 5})) == [1, None]
+    assert client.ask(encode({"op": 2, "table": "t", "key": "é" * 200})).error_type == "StashKeyNotFoundError"
+
+
+@pytest.mark.parametrize("cut", range(1, 60))
+def test_bytes_that_are_cut_or_broken_are_refused_either_way(client: Client, cut: int) -> None:
+    whole = encode({"op": 1, "table": "t", "key": "key", "value": "a value"})
+    client.ask(whole)
+    client.ask(encode({"op": 2, "table": "t", "key": "key"}))
+    for broken in (whole[:cut], whole[:cut] + b"\xff" + whole[cut + 1 :], whole + b"\x00" * cut):
+        if broken[: len(whole)] != whole or len(broken) != len(whole):
+            client.ask(broken)
+    assert all(isinstance(value, (str, bytes, int)) for value in client.ask(encode({"op": 4, "table": "t"})))
+    for key, value in client.desk.store.items("t", None, 0.0):
+        assert encode({"op": 1, "table": "t", "key": key})
+        assert client.ask(encode({"op": 2, "table": "t", "key": key})) is not None
+        assert value
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"op": "1", "table": "t"},
+        {"table": "t"},
+        {"op": 4, "table": 5},
+        {"op": 4, "table": "t", "pattern": 5},
+        {"op": 15, "table": "t", "value": [1]},
+        {"op": 11, "table": "t", "key": "k", "value": "one"},
+        {"op": 7, "table": "t", "max_entries": -1},
+        {"op": 1, "table": "t", "key": [1], "value": 1},
+        {"op": 1, "table": "t", "key": "k", "value": 1, "ttl": "long"},
+    ],
+)
+def test_fields_that_are_wrong_are_named(client: Client, fields: dict[str, Any]) -> None:
+    answer = client.ask(encode(fields))
+    assert isinstance(answer, Error)
+    assert answer.error_type in ("DirtyProtocolError", "StashError")
+
+
+def test_a_payload_that_is_no_dict_is_refused(client: Client) -> None:
+    for payload in (b"", b"\x21", encode([1]), encode({"op": 1}) + b"\x00"):
+        assert client.ask(payload).error_type == "DirtyProtocolError"
+
+
+def test_a_watcher_that_goes_is_forgotten(client: Client) -> None:
+    caller: Any = client
+    client.desk.handle(caller, 9, encode({"op": 17, "table": "t"}))
+    (watcher,) = client.watches.values()
+    watcher.cancel()
+    assert client.watches == {}
+    assert client.desk._watchers == {}
+    assert not client.desk.store.tables["t"].watched
