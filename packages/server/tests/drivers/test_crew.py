@@ -153,28 +153,6 @@ def test_many_clients_of_a_mixed_application(serve_wsgi: Serve) -> None:
     assert site.worker.scoreboard.requests == 800
 
 
-def test_an_error_of_the_driver_ends_the_connection_only(serve_wsgi: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    def app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
-        start_response("200 OK", [])
-        return [b"fine"]
-
-    def spoiled(self: Any, request: Any, body: Any) -> None:
-        if request.uri == "/spoiled":
-            raise RuntimeError("a bug")
-        real(self, request, body)
-
-    from gunicorn.drivers.channel import Channel
-
-    real = Channel._serve
-    monkeypatch.setattr(Channel, "_serve", spoiled)
-    site = serve_wsgi(app, threads=2)
-    peer = site.connect()
-    peer.send(b"GET /spoiled HTTP/1.1\r\nHost: h\r\n\r\n")
-    assert peer.closed()
-    assert site.connect().get()[2] == b"fine"
-    assert any("Error on the connection" in message for message in site.log.messages(40))
-
-
 def test_a_request_over_timeout_is_logged_with_its_stack_and_the_worker_drains(
     app: App, serve_wsgi: Serve, eventually: Eventually
 ) -> None:

@@ -1,6 +1,7 @@
 """SelectorDriver: real sockets on loopback. What sync and gthread have in common is tested on both."""
 
 import os
+import select
 import socket
 import sys
 import threading
@@ -8,7 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from gunicorn.drivers import selector
+from gunicorn.drivers import admission, selector
+from gunicorn.drivers.channel import Channel
 from gunicorn.drivers.runner import Runner
 from gunicorn.drivers.spool import MOST_IN_MEMORY
 
@@ -177,3 +179,94 @@ def test_descriptors_are_not_left_open(serve_wsgi: Serve, eventually: Eventually
     eventually(lambda: site.connections == 0, "the end of the connections")
     if sys.platform == "linux":
         assert len(os.listdir("/proc/self/fd")) == before
+
+
+# ---------------------------------------------------------------- who gives way when all connections are taken
+
+
+def stall(site: Any, how: str) -> Any:
+    """A connection that keeps the worker waiting in some way."""
+    peer = site.connect(receive_buffer=32768)
+    if how == "idle":
+        peer.get()
+    elif how == "head":
+        peer.send(GET[:-4])
+    elif how == "body":
+        peer.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n")
+    elif how == "stream":
+        peer.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+        peer.answer()
+    elif how == "reader":
+        peer.send(b"GET /whole HTTP/1.1\r\nHost: h\r\n\r\n")
+        peer._receive()
+    elif how == "streamed":
+        peer.send(b"GET /blocks HTTP/1.1\r\nHost: h\r\n\r\n")
+        peer._receive()
+    return peer
+
+
+def stalled(environ: dict[str, Any], start_response: StartResponse) -> Any:
+    environ["wsgi.input"].read()
+    start_response("200 OK", [])
+    if environ["PATH_INFO"] == "/blocks":
+        return (b"x" * 65536 for _ in range(1000))
+    return [b"x" * 20_000_000 if environ["PATH_INFO"] == "/whole" else b"hello"]
+
+
+@pytest.mark.parametrize(
+    ("threads", "how"),
+    [
+        *((threads, how) for threads in (0, 2) for how in ("silent", "idle", "head", "body", "reader")),
+        (2, "stream"),
+        (2, "streamed"),
+    ],
+)
+def test_slow_clients_give_way_when_others_wait(
+    threads: int, how: str, serve_wsgi: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "PATIENCE", (0.0,) * 6)
+    site = serve_wsgi(stalled, threads=threads, worker_connections=2, policy={"keepalive": 600.0})
+    slow = [stall(site, how) for _ in range(2)]
+    for _ in range(4):
+        assert site.connect().get("/", "Connection: close")[2] == b"hello"
+    if how in ("head", "body"):
+        found, _, _ = select.select([peer.sock for peer in slow], [], [], 20)
+        assert found[0].recv(65536).startswith(b"HTTP/1.1 408 ")
+        assert "others wait for its place" in site.log.messages(30)[0]
+    else:
+        assert site.log.messages(30) == []
+
+
+def test_nobody_gives_way_without_need(serve: Serve, monkeypatch: pytest.MonkeyPatch, eventually: Eventually) -> None:
+    monkeypatch.setattr(admission, "PATIENCE", (0.0,) * 6)
+    monkeypatch.setattr(selector, "LOOK_AGAIN", 0.005)
+    site = serve(hello, worker_connections=2, policy={"keepalive": 600.0})
+    peers = [site.connect(), site.connect()]
+    for peer in peers:
+        peer.get()
+    beats: set[float] = set()
+
+    def several() -> bool:
+        beats.add(site.worker.scoreboard.heartbeat)
+        return len(beats) > 5
+
+    eventually(several, "several looks")
+    for peer in peers:
+        assert peer.get()[2] == b"hello"
+
+
+def test_an_error_of_the_driver_ends_the_connection_only(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Channel._serve
+
+    def spoiled(self: Any, request: Any, body: Any) -> None:
+        if request.uri == "/spoiled":
+            raise RuntimeError("a bug")
+        real(self, request, body)
+
+    monkeypatch.setattr(Channel, "_serve", spoiled)
+    site = serve(hello)
+    peer = site.connect()
+    peer.send(b"GET /spoiled HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert peer.closed()
+    assert site.connect().get()[2] == b"hello"
+    assert any("Error on the connection" in message for message in site.log.messages(40))

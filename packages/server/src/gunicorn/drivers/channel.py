@@ -13,6 +13,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+from gunicorn.drivers.admission import Stage
 from gunicorn.drivers.body_stream import body_stream
 from gunicorn.drivers.poller import READ, WRITE
 from gunicorn.drivers.runner import PeerGoneError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from gunicorn.drivers.selector import SelectorDriver
 
 RECEIVE_SIZE: Final = 65536  # bytes of one recv
+NOBODY: Final = 0  # or READ, WRITE: see Channel.standing
 COLLECTED: Final = 65536  # bytes of a body that are received before an application may read the rest by itself
 MSG_MORE: Final = getattr(socket, "MSG_MORE", 0)
 WRITE_TIMEOUT: Final = 30.0  # seconds that an application waits for a reader that takes nothing
@@ -56,8 +58,8 @@ class Channel:
     """
 
     __slots__ = (
-        "_body", "_driver", "_environ", "_recv", "_request", "_send", "_streaming", "busy", "closed", "disarmed", "fd",
-        "http", "lingering", "mask", "outbox", "peer", "since", "sock",
+        "_began", "_body", "_driver", "_environ", "_moved", "_recv", "_request", "_send", "_streaming", "_waits",
+        "busy", "closed", "disarmed", "fd", "http", "lingering", "mask", "outbox", "peer", "since", "sock",
     )  # fmt: skip
 
     secure = False
@@ -75,7 +77,10 @@ class Channel:
         self._environ: dict[str, Any] | None = None
         self._request: Request | None = None  # whose body is being received
         self._body: Spool | None = None
+        self._began = 0.0  # when the body began
+        self._moved = 0  # bytes of it that have come since
         self._streaming = False  # the application reads a body that is still arriving
+        self._waits = NOBODY  # for whom the application waits, which works on it otherwise
         self.busy = True
         self.disarmed = False
         self.closed = False
@@ -149,6 +154,8 @@ class Channel:
 
     def _begin_body(self, request: Request) -> None:
         self._request = request
+        self._began = self._driver.now
+        self._moved = 0
         room = self._driver.room
         if room is not None:
             room.check(request.content_length)
@@ -159,6 +166,7 @@ class Channel:
         """Add to the body of the request at hand; serve it when that is complete, or when enough of it is here."""
         body, request = self._body, self._request
         assert request is not None
+        self._moved += len(event.data)
         if event.end_stream:
             self._request = None
             if body is None:
@@ -209,8 +217,9 @@ class Channel:
             event = http.next_event()
             if event is not None:
                 assert isinstance(event, (Data, Disconnected))
-                if isinstance(event, Data) and event.end_stream:
-                    self._streaming = False
+                if isinstance(event, Data):
+                    self._moved += len(event.data)
+                    self._streaming = not event.end_stream
                 return event
             data = http.data_to_send()
             if data:  # 100 Continue
@@ -219,7 +228,7 @@ class Channel:
                 data = self._recv(RECEIVE_SIZE)
             except (BlockingIOError, InterruptedError) as pause:
                 limit = http.deadline()
-                if not self._driver.wait(self, getattr(pause, "mask", READ), limit):
+                if not self._wait(READ, getattr(pause, "mask", READ), limit):
                     raise RequestTimeout(f"the request was not complete after {limit:g} seconds") from None
                 continue
             except OSError as error:
@@ -263,10 +272,19 @@ class Channel:
             try:
                 view = view[self._send(view) :]
             except (BlockingIOError, InterruptedError) as pause:
-                if not self._driver.wait(self, getattr(pause, "mask", WRITE), WRITE_TIMEOUT):
+                if not self._wait(WRITE, getattr(pause, "mask", WRITE), WRITE_TIMEOUT):
                     raise PeerGoneError(f"the client read nothing for {WRITE_TIMEOUT:.0f} seconds") from None
             except OSError as error:
                 raise PeerGoneError(f"the client has gone away: {error}") from error
+
+    def _wait(self, purpose: int, mask: int, limit: float | None) -> bool:
+        """Wait, on behalf of the application, in order to read or to write; False when it took too long."""
+        self._waits = purpose
+        self.since = monotonic()
+        try:
+            return self._driver.wait(self, mask, limit)
+        finally:
+            self._waits = NOBODY
 
     def wrap_file(self, filelike: Any, block_size: int = RECEIVE_SIZE) -> SendableFile:
         """``wsgi.file_wrapper`` of this connection: a file that the kernel can send is sent by :meth:`send_file`."""
@@ -383,6 +401,40 @@ class Channel:
                 self.close()
         else:
             self.refuse(RequestTimeout(f"the request was not complete after {limit:g} seconds"))
+
+    # ---------------------------------------------------------------- its place, when others wait for one
+
+    def standing(self, now: float) -> tuple[Stage, float, int] | None:
+        """What the channel waits for and how long it has, for ``admission.choose``; None when it is worked on."""
+        if self.busy:
+            if self._waits == WRITE:
+                return Stage.READER, now - self.since, 0
+            return (Stage.BODY, now - self._began, self._moved) if self._waits == READ else None
+        if self.lingering:
+            return Stage.GOODBYE, now - self.since, 0
+        if self.outbox is not None:
+            return Stage.READER, now - self.since, 0
+        if self.http.idle:
+            return (Stage.IDLE if self.http.served else Stage.SILENT), now - self.since, 0
+        if self.http.request is None:
+            return Stage.HEAD, now - self.since, 0
+        return Stage.BODY, now - self._began, self._moved
+
+    def give_up(self) -> None:
+        """End the channel, which keeps others waiting; by the polling thread."""
+        if self.busy:
+            # The application waits for the peer: it will find that the peer has gone.
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+            return
+        if not (self.lingering or self.outbox is not None or self.http.idle):
+            error = RequestTimeout("the request takes long to come, and others wait for its place")
+            self.report(error)
+            self.http.refuse(error)
+            try:
+                self._send(self.http.data_to_send())
+            except OSError:
+                pass
+        self.close()
 
     def _has_come(self) -> bool:
         """Whether the peer has sent something at the last moment, of which the poller has not told yet."""

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from gunicorn import SERVER, sock
 from gunicorn.drivers import sendfile
+from gunicorn.drivers.admission import LOOK_AGAIN, choose, overstays
 from gunicorn.drivers.channel import ARRIVAL_TIMEOUT as ARRIVAL_TIMEOUT
 from gunicorn.drivers.channel import LINGER_TIMEOUT as LINGER_TIMEOUT
 from gunicorn.drivers.channel import RECEIVE_SIZE as RECEIVE_SIZE
@@ -74,6 +75,8 @@ class SelectorDriver:
         self._most_channels: int = cfg.worker_connections or sys.maxsize
         self._paused = threading.Event()  # set while no connection is accepted; see _pause
         self._pausing = threading.Lock()
+        self._next_look = 0.0  # when to see whether somebody waits meanwhile
+        self._dispensable: list[Channel] = []  # who may be given up then
         self._listeners: dict[int, socket.socket] = {}
         # Listeners with a connection to accept: after the work at hand, for meanwhile an idle worker may take it.
         self._knocking: list[socket.socket] = []
@@ -105,6 +108,8 @@ class SelectorDriver:
             if self.interrupted:
                 self.interrupted = False
                 return None
+            if self._paused.is_set():
+                self._make_room()
             for fd, _ in self._poller.poll(self._tick):
                 channel = self.channels.get(fd)
                 if channel is None:
@@ -246,15 +251,43 @@ class SelectorDriver:
         with self._pausing:
             if not self._paused.is_set():
                 self._paused.set()
+                self._tick = min(self._tick, LOOK_AGAIN)
                 for fd in self._listeners:
                     self._poller.unregister(fd)
 
     def _resume(self) -> None:
         with self._pausing:
-            if self._paused.is_set():
+            if self._paused.is_set() and not self.draining:
                 self._paused.clear()
+                self._tick = TICK
                 for fd in self._listeners:
                     self._poller.register(fd, READ | EXCLUSIVE)
+
+    def _make_room(self) -> None:
+        """While nobody is accepted: when somebody waits for that, give up a connection that should not keep its place.
+
+        When there is one, the next that waits is accepted.
+        """
+        now = self.now
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_AGAIN
+        waiter = select.poll()
+        for fd in self._listeners:
+            waiter.register(fd, select.POLLIN)
+        if not waiter.poll(0):
+            return
+        if not self._dispensable:
+            standings = ((channel, channel.standing(now)) for channel in list(self.channels.values()))
+            self._dispensable = choose((channel, *standing) for channel, standing in standings if standing)
+        while self._dispensable:
+            channel = self._dispensable.pop()
+            standing = None if channel.closed else channel.standing(now)
+            if standing and overstays(*standing) > 0:
+                channel.give_up()
+                if channel.closed:
+                    self._next_look = 0.0  # somebody takes its place, and then the next who waits is looked for
+                return
 
     def _housekeep(self) -> None:
         now = self.now
