@@ -139,6 +139,7 @@ def about(peers: Peers, extent: Extent, began: float) -> dict[str, object]:
     root = ["git", "-C", str(harness.HERE), "describe", "--always", "--dirty"]
     commit = subprocess.run(root, capture_output=True, text=True, check=False).stdout.strip()
     return {
+        "quick": extent.rounds < FULL.rounds,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"),
         "minutes": round((time.monotonic() - began) / 60, 1),
         "machine": f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",

@@ -149,6 +149,7 @@ def circumstances(results: Results) -> str:
     about = results.about
     peers = ", ".join(f"{name} {version}" for name, version in about["peers"].items())
     return (
+        f"{'A quick run, for orientation. ' if about['quick'] else ''}"
         f"Measured on {about['date']} in {about['minutes']} minutes on: {about['machine']}; Python {about['python']}; "
         f"ours {about['gunicorn-server']}; {peers}; {about['wrk']}. "
         f"{about['rounds']} rounds of {about['seconds']} s each; latencies {about['paced_rounds']} rounds of "
@@ -170,8 +171,6 @@ def write(results: Results, folder: Path) -> None:
     for name, head, rows in sections(results):
         level = "###" if head is TARGET_HEAD else "##"
         parts.append(f"{level} {name}\n\n{markdown(head, rows)}")
-    if not (folder / "notes.md").exists():
-        (folder / "notes.md").write_text("# Notes on the figures\n\nNothing is written down yet.\n")
     (folder / "index.md").write_text("\n".join(parts))
 
 
