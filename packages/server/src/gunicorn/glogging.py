@@ -162,11 +162,14 @@ class Logger:
         self._flush_output()
         if self._output is None:
             self._output = os.dup(sys.stdout.fileno()), os.dup(sys.stderr.fileno())
-        if self.logfile is not None:
-            self.logfile.close()
-        self.logfile = open(path, "a")  # noqa: SIM115 - open for the life of the process
-        os.dup2(self.logfile.fileno(), sys.stdout.fileno())
-        os.dup2(self.logfile.fileno(), sys.stderr.fileno())
+        self._close_logfile()
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        self.logfile = open(fd, "a", closefd=False)  # noqa: SIM115 - open for the life of the process
+        self._lay_output_on(self.logfile.fileno())
+
+    def _lay_output_on(self, fd: int) -> None:
+        os.dup2(fd, sys.stdout.fileno())
+        os.dup2(fd, sys.stderr.fileno())
 
     def _release_output(self) -> None:
         """Undo that: a reload has turned it off."""
@@ -177,8 +180,11 @@ class Logger:
             os.dup2(old, stream.fileno())
             os.close(old)
         self._output = None
+        self._close_logfile()
+
+    def _close_logfile(self) -> None:
         if self.logfile is not None:
-            self.logfile.close()
+            os.close(self.logfile.fileno())
             self.logfile = None
 
     def _flush_output(self) -> None:
@@ -349,8 +355,9 @@ class Logger:
         under the same descriptor, and nothing is closed or flushed.
         """
         try:
-            if self.cfg.capture_output and self.cfg.errorlog not in ("-", None):
-                self._capture_output(self.cfg.errorlog)
+            if self.logfile is not None:
+                replace_file(self.logfile.fileno(), self.cfg.errorlog)
+                self._lay_output_on(self.logfile.fileno())
             for handler in self._file_handlers():
                 if type(handler) is logging.FileHandler and handler.stream is not None:
                     replace_file(handler.stream.fileno(), handler.baseFilename)

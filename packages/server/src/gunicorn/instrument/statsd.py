@@ -16,6 +16,7 @@ is ``counter``, ``gauge`` or ``histogram``, and an empty message is not logged.
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import socket
 from collections.abc import Callable, Mapping
@@ -138,6 +139,7 @@ class Metrics:
             self._socket = socket.socket(family, kind, protocol)
             self._address = where  # type: ignore[assignment]
         self._socket.setblocking(False)
+        atexit.register(self.close)
 
     def send(self, *metrics: tuple[str, Any, str]) -> None:
         """Send (name, value, type) of each in one datagram, a line each; what cannot be sent is lost. Never raises."""
@@ -149,5 +151,6 @@ class Metrics:
             pass
 
     def close(self) -> None:
-        """Release the socket."""
+        """Release the socket; what is sent later is lost."""
+        atexit.unregister(self.close)
         self._socket.close()
