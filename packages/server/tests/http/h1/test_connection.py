@@ -1,6 +1,8 @@
 """H1Connection: what streams of bytes are read as, and what answers look like on the wire."""
 
+import io
 from collections.abc import Callable
+from http import client as http_client
 from itertools import pairwise
 from typing import Any
 
@@ -379,6 +381,102 @@ def test_any_bytes_are_read_alike_however_they_are_split(raw: bytes, cuts: list[
 # ---------------------------------------------------------------- 100 Continue, half-close, drain, abort
 
 
+def test_an_empty_line_leaves_the_connection_idle(connect: Connect) -> None:
+    http = connect()
+    http.receive_data(GET)
+    http.next_event()
+    http.send(ResponseHead(200, [], b"", True))
+    http.receive_data(b"\r\n")
+    assert http.next_event() is None
+    assert http.idle
+    http.receive_data(b"\r\n")
+    with pytest.raises(errors.InvalidFraming):
+        http.next_event()
+
+
+@pytest.mark.parametrize("raw", [b"\r", b"\r\n", b"GET"])
+def test_eof_after_the_beginning_of_nothing_closes(raw: bytes, connect: Connect) -> None:
+    for eof_first in (False, True):
+        http = connect()
+        http.receive_data(raw)
+        if not eof_first:
+            assert http.next_event() is None
+        http.receive_eof()
+        assert http.next_event() is None
+        assert http.closing
+
+
+def test_an_upload_is_handed_on_without_copies(connect: Connect) -> None:
+    http = connect()
+    http.receive_data(post(b"Content-Length: 200000"))
+    http.next_event()
+    for _ in range(2):
+        block = b"x" * 100_000
+        http.receive_data(block)
+        event = http.next_event()
+        assert isinstance(event, Data)
+        assert event.data is block
+    assert event.end_stream
+
+
+def test_a_long_pipeline_is_read_in_linear_time(connect: Connect) -> None:
+    # Each request takes its bytes off the front of one buffer, which is not copied for it.
+    http = connect()
+    raw = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    http.receive_data(raw * 5000)
+    buffers = set()
+    for left in range(4999, -1, -1):
+        assert isinstance(http.next_event(), Request)
+        assert http.buffered == left * len(raw)
+        if left:
+            buffers.add(id(http._buffer))
+        http.send(ResponseHead(200, [], b"", True))
+        http.data_to_send()
+    assert len(buffers) == 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "goes_on"),
+    [
+        (post(b"Content-Length: 2", b"hi"), True),
+        (post(b"Content-Length: 3", b"hi"), False),
+        (chunked(b"2\r\nhi\r\n0\r\n\r\n"), True),
+        (chunked(b"2\r\nhi\r\n"), False),
+        (chunked(b"2\r\nhi!"), False),
+    ],
+)
+def test_a_body_that_nobody_wanted_is_dropped_if_it_is_there(raw: bytes, goes_on: bool, connect: Connect) -> None:
+    http = connect()
+    http.receive_data(raw + GET if goes_on else raw)
+    assert isinstance(http.next_event(), Request)
+    http.send(ResponseHead(200, [], b"", True))
+    assert http.closing is not goes_on
+    event = http.next_event()
+    assert isinstance(event, Request) is goes_on
+    assert event is None or event.uri == "/"  # type: ignore[union-attr]
+
+
+def test_a_drained_connection_reads_no_more_of_a_pipeline(connect: Connect) -> None:
+    http = connect()
+    http.receive_data(GET + GET)
+    http.next_event()
+    http.send(ResponseHead(200, []))
+    http.drain()
+    http.send(Data(b"", True))
+    assert http.closing
+    assert http.next_event() is None
+
+
+def test_a_refused_head_request_gets_no_body(connect: Connect) -> None:
+    http = connect()
+    http.receive_data(get(b"Transfer-Encoding: chunked", b"HEAD") + b"x\r\n")
+    http.next_event()
+    with pytest.raises(errors.InvalidChunk) as caught:
+        http.next_event()
+    http.refuse(caught.value)
+    assert http.data_to_send().endswith(b"Content-Length: 0\r\n\r\n")
+
+
 def test_continue_is_sent_when_the_body_is_wanted(connect: Connect) -> None:
     http = connect()
     http.receive_data(post(b"Expect: 100-continue\r\nContent-Length: 2"))
@@ -665,6 +763,9 @@ WRONG: dict[str, list[Any]] = {
     "two lengths": [ResponseHead(200, [("Content-Length", "1"), ("Content-Length", "2")], b"hi", True)],
     "length too short": [ResponseHead(200, [("Content-Length", "1")], b"hi", True)],
     "length too long": [ResponseHead(200, [("Content-Length", "3")], b"hi", True)],
+    "final status as interim": [Informational(200)],
+    "switching protocols": [Informational(101)],
+    "length of 5000 digits": [ResponseHead(200, [("Content-Length", "1" * 5000)], b"", True)],
     "interim response after the head": [ResponseHead(200, []), Informational(103)],
     "two heads": [ResponseHead(200, []), ResponseHead(200, [])],
     "body before the head": [Data(b"hi")],
@@ -703,6 +804,123 @@ def test_a_wrong_length_closes_the_connection(length: str, part: bytes, connect:
         http.send(Data(part, True))
     assert http.closing
     assert http.data_to_send() == b""
+
+
+# ---------------------------------------------------------------- any response, as clients read it
+
+
+class Wire:
+    """A socket for http.client, with what the server has sent."""
+
+    def __init__(self, sent: bytes) -> None:
+        self._sent = sent
+
+    def makefile(self, _mode: str) -> io.BytesIO:
+        return io.BytesIO(self._sent)
+
+
+def small_reader(sent: bytes, method: str) -> tuple[int, str, list[tuple[str, str]], bytes, bytes]:
+    """Status, reason, fields, body, and what is left, as RFC 9112 section 6.3 has a client read *sent*."""
+    head, end, rest = sent.partition(b"\r\n\r\n")
+    assert end
+    line, *lines = head.decode("latin-1").split("\r\n")
+    version, status, reason = line.split(" ", 2)
+    assert version == "HTTP/1.1"
+    fields = []
+    for each in lines:
+        name, colon, value = each.partition(": ")
+        assert colon
+        fields.append((name, value))
+    named = {name.lower(): value for name, value in fields}
+    if method == "HEAD" or status in ("204", "304"):
+        return int(status), reason, fields, b"", rest
+    if "transfer-encoding" in named:
+        assert named["transfer-encoding"] == "chunked"
+        assert "content-length" not in named
+        body = b""
+        while True:
+            size, end, rest = rest.partition(b"\r\n")
+            assert end
+            number = int(size, 16)
+            body += rest[:number]
+            assert rest[number : number + 2] == b"\r\n"
+            rest = rest[number + 2 :]
+            if not number:
+                return int(status), reason, fields, body, rest
+    if "content-length" in named:
+        length = int(named["content-length"])
+        assert len(rest) >= length
+        return int(status), reason, fields, rest[:length], rest[length:]
+    assert named["connection"] == "close"
+    return int(status), reason, fields, rest, b""
+
+
+ANSWERED = [
+    GET,
+    HEAD,
+    OLD,
+    get(KEPT.strip(), version=b"HTTP/1.0"),
+    get(b"Connection: close"),
+    HEAD.replace(b"1.1", b"1.0"),
+]
+OUR_NAMES = {"server", "date", "connection", "content-length", "transfer-encoding"}
+RESPONSE_FIELDS = st.lists(
+    st.tuples(
+        st.text("abcXYZ019-", min_size=1, max_size=10).map(lambda name: f"X-{name}"),
+        st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=20),
+    ),
+    max_size=5,
+)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(ANSWERED),
+            st.sampled_from([200, 201, 204, 304, 404, 500, 599]),
+            RESPONSE_FIELDS,
+            st.lists(st.binary(max_size=60), max_size=4),
+            st.booleans(),  # whether the application gives the length
+            st.booleans(),  # whether the first part comes with the head
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_any_response_is_read_as_it_was_meant(turns: list[tuple[bytes, int, Any, list[bytes], bool, bool]]) -> None:
+    http = H1Connection(HeadReader(Policy()), Preamble("gunicorn", 0.0))
+    for raw, status, fields, parts, sized, at_once in turns:
+        http.receive_data(raw)
+        request = http.next_event()
+        assert isinstance(request, Request)
+        whole = b"".join(parts)
+        headers = [*fields, ("Content-Length", str(len(whole)))] if sized else fields
+        if at_once and len(parts) == 1:
+            http.send(ResponseHead(status, headers, parts[0], True))
+        else:
+            http.send(ResponseHead(status, headers, parts[0] if at_once and parts else b""))
+            for part in parts[1:] if at_once else parts:
+                http.send(Data(part))
+            http.send(Data(b"", True))
+        sent = http.data_to_send()
+        bodiless = request.method == "HEAD" or status in (204, 304)
+
+        found_status, _, found, body, rest = small_reader(sent, request.method)
+        assert (found_status, body, rest) == (status, b"" if bodiless else whole, b"")
+        assert [pair for pair in found if pair[0].lower() not in OUR_NAMES] == fields
+        names = [name.lower() for name, _ in found]
+        assert all(names.count(name) <= 1 for name in OUR_NAMES)
+        assert (("Connection", "close") in found) == http.closing
+        if sized and status != 204:
+            assert ("Content-Length", str(len(whole))) in found
+
+        response = http_client.HTTPResponse(Wire(sent), method=request.method)  # type: ignore[arg-type]
+        response.begin()
+        assert (response.status, response.read()) == (status, b"" if bodiless else whole)
+        assert response.will_close == http.closing
+        response.close()
+        if http.closing:
+            break
 
 
 # ---------------------------------------------------------------- the memory of the last request and answer

@@ -3,7 +3,7 @@
 import pytest
 from gunicorn.http import errors
 from gunicorn.http.events import Request
-from gunicorn.http.h1.head import LONGEST_KEPT_LINE, MOST_KEPT_LINES, HeadReader
+from gunicorn.http.h1.head import LONGEST_KEPT_LINE, MOST_KEPT_LINES, HeadReader, Progress
 from gunicorn.http.policy import Policy
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,3 +152,100 @@ def test_any_valid_request_line_is_read_as_it_was_written(method: str, path: str
     request = read(b"", f"{method} {raw} HTTP/1.{minor}".encode())
     assert (request.method, request.uri, request.version) == (method, raw, (1, minor))
     assert (request.path, request.query) == (f"/{path}", query)
+
+
+NAMES = st.text("ABCxyz019!#$%&'*+-.^`|~", min_size=1, max_size=12).map(lambda name: f"X-{name}")
+VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=20)
+FIELDS = st.lists(st.tuples(NAMES, VALUES.map(str.strip)), max_size=12)
+SPACES = st.sampled_from(["", " ", "\t", " \t "])
+
+
+def head_of(fields: list[tuple[str, str]], before: str = " ", after: str = "") -> bytes:
+    lines = "".join(f"\r\n{name}:{before}{value}{after}" for name, value in fields)
+    return f"GET /a HTTP/1.1\r\nHost: a{lines}".encode("latin-1")
+
+
+@given(FIELDS, SPACES, SPACES)
+def test_any_valid_fields_are_read_as_they_were_written(fields: list[tuple[str, str]], before: str, after: str) -> None:
+    reader = HeadReader(Policy(secure_scheme_headers={}))
+    for _ in range(3):  # new, met before, remembered
+        request = reader.read(head_of(fields, before, after), False, False)
+        found = [(field.pair[0].decode("latin-1"), field.text) for field in request.fields]
+        assert found == [("host", "a"), *((name.lower(), value.strip(" \t")) for name, value in fields)]
+
+
+@given(FIELDS, st.sampled_from(["\0", "\n", "\r", "\x0b", "\x7f"]), st.integers(0, 1000))
+def test_a_control_character_anywhere_refuses_the_head(fields: list[tuple[str, str]], byte: str, place: int) -> None:
+    head = head_of(fields)
+    place %= len(head) + 1
+    reader = HeadReader(Policy())
+    reader.read(head, False, False)
+    with pytest.raises(errors.RemoteProtocolError):
+        reader.read(head[:place] + byte.encode() + head[place:], False, False)
+
+
+@given(FIELDS, st.sampled_from([b"Content-Length: 1", b"Transfer-Encoding: chunked", b"Host: a"]), st.integers(0, 20))
+def test_what_frames_a_request_stands_once(fields: list[tuple[str, str]], line: bytes, place: int) -> None:
+    lines = head_of(fields).split(b"\r\n")
+    lines.insert(1 + place % len(lines), line)
+    lines.insert(1 + (place * 7) % len(lines), b"Content-Length: 1")
+    with pytest.raises(errors.RemoteProtocolError):
+        HeadReader(Policy()).read(b"\r\n".join(lines), False, False)
+
+
+def progress_of(head: bytes, pieces: int = 1, **policy: object) -> Progress:
+    reader, progress, buffer = HeadReader(Policy(**policy)), Progress(), bytearray()  # type: ignore[arg-type]
+    size = len(head) // pieces + 1
+    for start in range(0, len(head), size):
+        buffer += head[start : start + size]
+        reader.check_unfinished(buffer, progress)
+    return progress
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7, 1000])
+def test_an_unfinished_head_is_looked_at_once(pieces: int) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nY: unfin"
+    progress = progress_of(head, pieces)
+    assert (progress.scanned, progress.lines, progress.line) == (len(head), 3, len(head) - len("Y: unfin"))
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7, 1000])
+@pytest.mark.parametrize(
+    ("head", "error"),
+    [
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 60, errors.LimitRequestHeaders),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 60 + b"\r\nY", errors.LimitRequestHeaders),
+        (b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * 4, errors.LimitRequestHeaders),
+        (b"GET /" + b"x" * 60, errors.LimitRequestLine),
+        (b"GET /" + b"x" * 60 + b" HTTP/1.1\r\nX", errors.LimitRequestLine),
+        (b"GET / HTTP/1.1\r\nX: 1\n", errors.InvalidFraming),
+        (b"GET / HTTP/1.1\r\nX : 1\r\nY: 1\n", errors.InvalidHeaderName),
+        (b"G@T / HTTP/1.1\r\nX: 1\n", errors.InvalidRequestMethod),
+    ],
+)
+def test_an_unfinished_head_that_nothing_can_mend(
+    head: bytes, pieces: int, error: type[errors.RemoteProtocolError]
+) -> None:
+    with pytest.raises(error):
+        progress_of(head, pieces, limit_request_line=50, limit_request_field_size=50, limit_request_fields=3)
+
+
+def test_an_unfinished_folded_head_is_measured_as_a_whole() -> None:
+    limits = {"limit_request_line": 50, "limit_request_field_size": 50, "limit_request_fields": 3}
+    head = b"GET / HTTP/1.1\r\nX: 1" + b"\r\n " * 40
+    progress_of(head, 5, permit_obsolete_folding=True, **limits)
+    for pieces in (1, 7):
+        with pytest.raises(errors.LimitRequestHeaders):
+            progress_of(head + b" " * 200, pieces, permit_obsolete_folding=True, **limits)
+
+
+def test_a_request_like_the_last_has_its_own_target() -> None:
+    reader = HeadReader(Policy())
+    last = reader.read(b"GET /a?b HTTP/1.1\r\nHost: a\r\nX: 1", True, True)
+    request = reader.read_like(last, b"PUT /c?d HTTP/1.1")
+    assert request is not None
+    assert (request.method, request.uri, request.fields, request.scheme) == ("PUT", "/c?d", last.fields, "https")
+    for line in (b"GET /a HTTP/1.0", b"GET http://b/ HTTP/1.1"):
+        assert reader.read_like(last, line) is None
+    with pytest.raises(errors.InvalidRequestLine):
+        reader.read_like(last, b"GET  / HTTP/1.1")

@@ -52,6 +52,7 @@ CONVENTIONAL_METHOD: Final = re.compile(rb"[A-Z0-9!$&*+\-.^_|~]{3,20}")
 CODING: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+(?:[ \t]*;.*)?")
 VERSION: Final = re.compile(rb"HTTP/([0-9])\.([0-9])")
 FOLD: Final = re.compile(rb"\r\n[ \t]+")
+FOLDED_NAME: Final = re.compile(rb"\r\n[^ \t:\r][^:\r]*\r\n[ \t]")
 
 LONGEST_KEPT_LINE: Final = 256  # bytes
 MOST_KEPT_LINES: Final = 512
@@ -223,6 +224,8 @@ class HeadReader:
         if len(head) > self._longest_head:
             raise LimitRequestHeaders(f"a head is over {self._longest_head} bytes, the sum of its limits")
         first, end, rest = head.partition(b"\r\n")
+        if FOLDED_NAME.search(end + rest):
+            raise InvalidHeader("a header name is folded, which only a value may be", "RFC 9112 section 5.2")
         return first + end + FOLD.sub(b" ", rest)
 
     def read_target(self, line: bytes) -> Target:
