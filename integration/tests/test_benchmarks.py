@@ -98,9 +98,9 @@ def results() -> Results:
     """Two rounds of four servers: sync reaches its target, asgi does not."""
     rates = {"sync": 120.0, "granian-wsgi": 100.0, "asgi": 110.0, "uvicorn": 100.0, "sync+log": 60.0}
     latency = {"p50": 100.0, "p90": 200.0, "p99": 900.0, "p999": 1000.0, "max": 1000.0}
-    about = {"quick": True, "date": "", "minutes": 1, "machine": "", "python": "", "gunicorn-server": "", "peers": {}, "wrk": ""}
+    about = {"date": "", "minutes": 1, "machine": "", "python": "", "gunicorn-server": "", "peers": {}, "wrk": ""}
     return Results(
-        about={**about, "rounds": 2, "seconds": 1, "paced_rounds": 1, "paced_seconds": 1},
+        about={**about, "quick": True, "rounds": 2, "seconds": 1, "paced_rounds": 1, "paced_seconds": 1},
         rates={"hello": {server: [Sample(rate, 9.0), Sample(rate * 1.1, 9.0)] for server, rate in rates.items()}},
         paces={"hello": {"sync": 50.0, "bjoern": 50.0}},
         latencies={"hello": {"sync": [latency], "bjoern": [{**latency, "p99": 300.0}]}},
