@@ -36,7 +36,7 @@ def test_ids_are_never_given_twice() -> None:
 
 
 def test_answers_are_read_for_the_request_that_they_are_for() -> None:
-    frame = b"xx" + wire.response_frame(5, "result")
+    frame = b"xx" + wire.whole(wire.response_frame(5, "result"))
     kind, length = read_header(frame, 2, 5)
     assert read_payload(kind, frame[2 + wire.HEADER_SIZE : 2 + wire.HEADER_SIZE + length]) == "result"
     with pytest.raises(DirtyProtocolError, match="request 5 came where one for 6"):
@@ -44,7 +44,7 @@ def test_answers_are_read_for_the_request_that_they_are_for() -> None:
     with pytest.raises(DirtyProtocolError, match="does not speak"):
         read_header(frame, 0, 5)
     with pytest.raises(DirtyProtocolError, match="does not speak"):
-        read_header(request_frame(5, "m:A", "go", (), {}), 0, 5)
+        read_header(wire.whole(request_frame(5, "m:A", "go", (), {})), 0, 5)
 
 
 def test_errors_are_raised_as_what_they_are() -> None:
@@ -55,7 +55,7 @@ def test_errors_are_raised_as_what_they_are() -> None:
 
 def test_results_that_look_like_errors_are_results() -> None:
     value = {"error": {"error_type": "DirtyError", "message": "m", "details": {}}}
-    assert read_payload(wire.RESPONSE, wire.response_frame(1, value)[wire.HEADER_SIZE :]) == value
+    assert read_payload(wire.RESPONSE, wire.whole(wire.response_frame(1, value))[wire.HEADER_SIZE :]) == value
 
 
 @pytest.mark.parametrize("kind", [wire.RESPONSE, wire.CHUNK, wire.ERROR])

@@ -21,6 +21,20 @@ from gunicorn.dirty.scheduler import Member
 from gunicorn_dirty_protocol import Cancel, End, Error
 
 APP = "sampleapps:Sample"
+
+
+def request_frame(*args: Any) -> bytes:
+    return wire.whole(wire.request_frame(*args))
+
+
+def response_frame(*args: Any) -> bytes:
+    return wire.whole(wire.response_frame(*args))
+
+
+def chunk_frame(*args: Any) -> bytes:
+    return wire.whole(wire.chunk_frame(*args))
+
+
 Wait = Callable[..., Any]
 
 
@@ -102,7 +116,7 @@ class Worker:
 
     def request(self, number: int = 5) -> int:
         """Send a request and return the id under which it reaches the worker."""
-        self.client.sendall(wire.request_frame(number, "m:A", "go", [], {}))
+        self.client.sendall(request_frame(number, "m:A", "go", [], {}))
         self.turn()
         return int(wire.HEADER.unpack_from(self.sock.recv(65536))[4])
 
@@ -125,28 +139,28 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
 def test_the_client_gets_its_own_id_back_and_the_worker_never_sees_it(worker: Worker) -> None:
     call_id = worker.request(2**64 - 1)
     assert call_id != 2**64 - 1
-    worker.sock.sendall(wire.response_frame(call_id, "done"))
+    worker.sock.sendall(response_frame(call_id, "done"))
     worker.turn()
-    assert worker.client.recv(65536) == wire.response_frame(2**64 - 1, "done")
+    assert worker.client.recv(65536) == response_frame(2**64 - 1, "done")
     assert worker.link.call is None
 
 
 @pytest.mark.parametrize("size", [1, 7, 15, 16, 17, 40])
 def test_answers_come_whole_in_any_pieces(worker: Worker, size: int) -> None:
     call_id = worker.request()
-    parts = [wire.chunk_frame(call_id, "a"), wire.chunk_frame(call_id, "b" * 50), End(call_id).to_bytes()]
+    parts = [chunk_frame(call_id, "a"), chunk_frame(call_id, "b" * 50), End(call_id).to_bytes()]
     data = b"".join(parts)
     for start in range(0, len(data), size):
         worker.sock.sendall(data[start : start + size])
         worker.turn(0.001)
-    assert worker.client.recv(65536) == wire.chunk_frame(5, "a") + wire.chunk_frame(5, "b" * 50) + End(5).to_bytes()
+    assert worker.client.recv(65536) == chunk_frame(5, "a") + chunk_frame(5, "b" * 50) + End(5).to_bytes()
     assert worker.link.call is None
     assert not worker.broken
 
 
 def test_an_answer_to_another_call_breaks_the_worker_and_reaches_nobody(worker: Worker) -> None:
     call_id = worker.request()
-    worker.sock.sendall(wire.response_frame(call_id + 1, "stale"))
+    worker.sock.sendall(response_frame(call_id + 1, "stale"))
     worker.turn()
     assert worker.broken == ["slot 0 broke the protocol"]
     worker.client.setblocking(False)
@@ -156,7 +170,7 @@ def test_an_answer_to_another_call_breaks_the_worker_and_reaches_nobody(worker: 
 
 def test_bytes_after_the_answer_break_the_worker(worker: Worker) -> None:
     call_id = worker.request()
-    worker.sock.sendall(wire.response_frame(call_id, 1) + b"more")
+    worker.sock.sendall(response_frame(call_id, 1) + b"more")
     worker.turn()
     assert worker.broken
 
@@ -169,18 +183,18 @@ def test_bytes_without_a_call_break_the_worker(worker: Worker) -> None:
 
 def test_a_cancelled_call_gives_its_client_the_rest_of_the_frame_and_no_more(worker: Worker) -> None:
     call_id = worker.request()
-    chunk = wire.chunk_frame(call_id, "x" * 1000)
+    chunk = chunk_frame(call_id, "x" * 1000)
     worker.sock.sendall(chunk[:500])
     worker.turn()
     worker.client.sendall(Cancel(5).to_bytes())
     worker.turn()
     assert worker.cancelled == []
-    worker.sock.sendall(chunk[500:] + wire.chunk_frame(call_id, "unwanted"))
+    worker.sock.sendall(chunk[500:] + chunk_frame(call_id, "unwanted"))
     worker.turn()
     assert worker.cancelled == [(0, call_id, False)]
-    worker.sock.sendall(wire.chunk_frame(call_id, "unwanted") + End(call_id).to_bytes())
+    worker.sock.sendall(chunk_frame(call_id, "unwanted") + End(call_id).to_bytes())
     worker.turn()
-    assert worker.client.recv(65536) == wire.chunk_frame(5, "x" * 1000)
+    assert worker.client.recv(65536) == chunk_frame(5, "x" * 1000)
     assert worker.link.call is None
     assert not worker.broken
     assert worker.request(6) != call_id
@@ -199,14 +213,14 @@ def test_a_call_that_ends_in_time_has_not(worker: Worker) -> None:
     call_id = worker.request()
     worker.client.sendall(Cancel(5).to_bytes())
     worker.turn()
-    worker.sock.sendall(wire.response_frame(call_id, 1))
+    worker.sock.sendall(response_frame(call_id, 1))
     worker.turn(0.1)
     assert worker.replaced == 0
     assert not worker.link.ending
 
 
 def test_a_request_that_never_comes_whole_is_completed_once_the_worker_agrees_not_to_run_it(worker: Worker) -> None:
-    frame = wire.request_frame(5, "m:A", "go", ["x" * 500_000], {})
+    frame = request_frame(5, "m:A", "go", ["x" * 500_000], {})
     worker.client.sendall(frame[:1000])
     worker.turn()
     received = worker.sock.recv(65536)

@@ -10,6 +10,7 @@ from gunicorn_dirty_protocol import (
     Chunk,
     DecodeError,
     EncodeError,
+    Limits,
     MessageError,
     Request,
     Response,
@@ -18,6 +19,19 @@ from gunicorn_dirty_protocol import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+
+
+def request_frame(*args: Any) -> bytes:
+    return wire.whole(wire.request_frame(*args))
+
+
+def response_frame(*args: Any) -> bytes:
+    return wire.whole(wire.response_frame(*args))
+
+
+def chunk_frame(*args: Any) -> bytes:
+    return wire.whole(wire.chunk_frame(*args))
+
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.binary(), st.text()
@@ -31,7 +45,7 @@ values = st.recursive(
 
 @given(st.text(), st.text(), st.lists(values, max_size=3), st.dictionaries(st.text(), values, max_size=3))
 def test_requests(app: str, action: str, args: list[Any], kwargs: dict[str, Any]) -> None:
-    frame = wire.request_frame(7, app, action, args, kwargs)
+    frame = request_frame(7, app, action, args, kwargs)
     assert frame == Request(7, app, action, args, kwargs).to_bytes()
     route, deadline, *rest = wire.read_request(memoryview(frame)[wire.HEADER_SIZE :])
     assert [*route[:2], deadline, *rest] == [app, action, None, args, kwargs]
@@ -50,7 +64,7 @@ options = st.builds(
 def test_requests_with_options(calls: list[tuple[str, wire.Options]], twice: bool) -> None:
     routes = wire.Routes()
     for action, given_options in calls * (1 + twice):
-        frame = wire.request_frame(7, "m:A", action, [1], {}, given_options)
+        frame = request_frame(7, "m:A", action, [1], {}, given_options)
         assert frame == Request(7, "m:A", action, [1], {}, *given_options).to_bytes()
         found = routes.find(bytearray(frame), wire.HEADER_SIZE, len(frame))
         assert found is not None
@@ -65,7 +79,7 @@ def test_requests_with_options(calls: list[tuple[str, wire.Options]], twice: boo
 def test_a_deadline_can_be_changed_on_the_way() -> None:
     routes = wire.Routes()
     for seconds in (5.0, 7.5):
-        frame = bytearray(wire.request_frame(1, "m:A", "go", [1], {}, wire.Options(seconds, 2)))
+        frame = bytearray(request_frame(1, "m:A", "go", [1], {}, wire.Options(seconds, 2)))
         route = routes.find(frame, wire.HEADER_SIZE, len(frame))
         assert route is not None
         assert wire.read_deadline(route, frame, wire.HEADER_SIZE) == seconds
@@ -90,7 +104,7 @@ def test_a_name_that_contains_a_deadline_misleads_nobody() -> None:
     trap = (encode("deadline") + encode(2.5)).decode("latin-1")
     for action in (f"go{trap}", trap, "go"):
         for seconds in (None, 4.0, 5.0):
-            frame = wire.request_frame(1, "m:A", action, [], {}, wire.Options(seconds))
+            frame = request_frame(1, "m:A", action, [], {}, wire.Options(seconds))
             route = routes.find(bytearray(frame), wire.HEADER_SIZE, len(frame))
             assert route is not None
             assert route[:2] == ("m:A", action)
@@ -101,10 +115,10 @@ def test_a_name_that_contains_a_deadline_misleads_nobody() -> None:
 
 @given(values)
 def test_answers(value: Any) -> None:
-    frame = wire.response_frame(2**64 - 1, value)
+    frame = response_frame(2**64 - 1, value)
     assert frame == Response(2**64 - 1, value).to_bytes()
     assert wire.read_response(memoryview(frame)[wire.HEADER_SIZE :]) == value
-    frame = wire.chunk_frame(3, value)
+    frame = chunk_frame(3, value)
     assert frame == Chunk(3, value).to_bytes()
     assert wire.read_chunk(frame[wire.HEADER_SIZE :]) == value
     assert unpack_header(frame).request_id == 3
@@ -138,21 +152,18 @@ def test_requests_that_are_none(payload: Any) -> None:
 
 
 def test_bytes_that_are_cut_are_an_error() -> None:
-    frame = wire.response_frame(1, "text")
+    frame = response_frame(1, "text")
     for end in range(len(frame) - wire.HEADER_SIZE):
         with pytest.raises((DecodeError, MessageError)):
             wire.read_response(frame[wire.HEADER_SIZE : wire.HEADER_SIZE + end])
 
 
 def test_what_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Small:
-        max_payload = 100
-
-    monkeypatch.setattr(wire, "DEFAULT_LIMITS", Small)
+    monkeypatch.setattr(wire, "LIMITS", Limits(max_payload=100))
     with pytest.raises(EncodeError, match="exceeds the limit of 100"):
-        wire.request_frame(1, "m:A", "go", ["x" * 100], {})
+        request_frame(1, "m:A", "go", ["x" * 100], {})
     with pytest.raises(EncodeError, match="exceeds the limit of 100"):
-        wire.response_frame(1, "x" * 100)
+        response_frame(1, "x" * 100)
 
 
 def find(routes: wire.Routes, frame: bytes) -> tuple[str, str] | None:
@@ -165,7 +176,7 @@ def test_routes_are_those_of_the_request(pairs: list[tuple[str, str]]) -> None:
     routes = wire.Routes()
     for _ in range(2):
         for app, action in pairs:
-            assert find(routes, wire.request_frame(1, app, action, [1], {})) == (app, action)
+            assert find(routes, request_frame(1, app, action, [1], {})) == (app, action)
 
 
 def test_a_name_that_contains_what_follows_it_misleads_nobody() -> None:
@@ -173,12 +184,12 @@ def test_a_name_that_contains_what_follows_it_misleads_nobody() -> None:
     trap = encode("args").decode("latin-1")
     for action in (f"go{trap}", f"go{trap}2", "go", trap):
         for _ in range(2):
-            assert find(routes, wire.request_frame(1, "m:A", action, [], {})) == ("m:A", action)
+            assert find(routes, request_frame(1, "m:A", action, [], {})) == ("m:A", action)
 
 
 def test_routes_ask_for_more_and_refuse_nonsense() -> None:
     routes = wire.Routes()
-    frame = wire.request_frame(1, "m:A", "go", ["x" * 50], {})
+    frame = request_frame(1, "m:A", "go", ["x" * 50], {})
     route_ends = frame.index(encode("args")) + len(encode("args"))
     for end in range(wire.HEADER_SIZE, route_ends):
         assert find(routes, frame[:end]) is None
@@ -195,6 +206,16 @@ def test_optional_keys_before_the_arguments_are_allowed() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     routes = wire.Routes()
     for number in range(3000):
-        find(routes, wire.request_frame(1, "m:A", f"go{number}", [], {}))
+        find(routes, request_frame(1, "m:A", f"go{number}", [], {}))
     assert len(routes._known) <= 1024
     assert len(wire._fronts) <= 1024
+
+
+def test_large_frames_are_in_pieces_and_copy_nothing() -> None:
+    value = b"x" * 1_000_000
+    frame = wire.request_frame(1, "m:A", "go", [value, "text"], {"k": value})
+    assert isinstance(frame, list)
+    assert sum(piece is value for piece in frame) == 2
+    assert wire.whole(frame) == Request(1, "m:A", "go", [value, "text"], {"k": value}).to_bytes()
+    answer = wire.response_frame(1, value)
+    assert wire.whole(answer) == Response(1, value).to_bytes()

@@ -19,7 +19,8 @@ from gunicorn_dirty_protocol import Cancel, Frame, FrameAssembler, ProtocolError
 
 from .calls import PATIENCE, Attempts, next_id, read_payload, request_frame
 from .errors import DirtyConnectionError, DirtyError, DirtyProtocolError, DirtyTimeoutError
-from .wire import CHUNK, END, Options
+from .wire import CHUNK, END, LIMITS, Options
+from .wire import Frame as Bytes
 
 __all__ = ["AsyncConnections", "AsyncDirtyStream"]
 
@@ -63,7 +64,7 @@ class AsyncConnections:
         frame = request_frame(request_id, app_path, action, args, kwargs, options)
         return await self.ask(frame, request_id, f"{action} of {app_path}", options.deadline)
 
-    async def ask(self, frame: bytes, request_id: int, what: str, seconds: float | None) -> Any:
+    async def ask(self, frame: Bytes, request_id: int, what: str, seconds: float | None) -> Any:
         """Send any request and return the value of its answer."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
@@ -99,7 +100,7 @@ class AsyncConnections:
         frame = request_frame(request_id, app_path, action, args, kwargs, options)
         return AsyncDirtyStream(self, request_id, frame, f"{action} of {app_path}", wait, options.deadline)
 
-    def open(self, frame: bytes, request_id: int, what: str) -> AsyncDirtyStream:
+    def open(self, frame: Bytes, request_id: int, what: str) -> AsyncDirtyStream:
         """Send any request that is answered by a stream which may pause for ever."""
         return AsyncDirtyStream(self, request_id, frame, what, None, None)
 
@@ -185,7 +186,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._frames = FrameAssembler()
+        self._frames = FrameAssembler(LIMITS)
         self._transport: asyncio.Transport | None = None
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.lost = False
@@ -224,9 +225,12 @@ class _Connection(asyncio.Protocol):
     def _end(self, error: DirtyError) -> None:
         raise NotImplementedError
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: Bytes) -> None:
         if self._transport is not None and not self.lost:
-            self._transport.write(data)
+            if isinstance(data, bytes):
+                self._transport.write(data)
+            else:
+                self._transport.writelines(data)
 
 
 class _Calls(_Connection):
@@ -236,7 +240,7 @@ class _Calls(_Connection):
         super().__init__(path)
         self._answers: dict[int, asyncio.Future[Any]] = {}
 
-    def request(self, request_id: int, frame: bytes, answer: asyncio.Future[Any]) -> None:
+    def request(self, request_id: int, frame: Bytes, answer: asyncio.Future[Any]) -> None:
         if self.lost:
             raise DirtyConnectionError("the connection to the dirty pool broke before the call was sent", self._path)
         self._answers[request_id] = answer
@@ -282,7 +286,7 @@ class _Stream(_Connection):
         self._paused = False
         self._request_id = 0
 
-    def begin(self, request_id: int, frame: bytes) -> None:
+    def begin(self, request_id: int, frame: Bytes) -> None:
         self._request_id = request_id
         self._write(frame)
 
@@ -337,7 +341,7 @@ class AsyncDirtyStream(AsyncIterator[Any]):
         self,
         connections: AsyncConnections,
         request_id: int,
-        frame: bytes,
+        frame: Bytes,
         what: str,
         wait: float | None,
         whole: float | None,
@@ -347,7 +351,7 @@ class AsyncDirtyStream(AsyncIterator[Any]):
         self._until: float | None = None
         self._connections = connections
         self._request_id = request_id
-        self._frame: bytes | None = frame
+        self._frame: Bytes | None = frame
         self._what = what
         self._home: _LoopConnections | None = None
         self._connection: _Stream | None = None

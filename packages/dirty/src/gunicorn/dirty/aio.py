@@ -14,7 +14,7 @@ from typing import Any
 
 from .current import CurrentCall
 from .errors import DirtyCancelledError
-from .wire import chunk_frame
+from .wire import chunk_frame, whole
 
 __all__ = ["Runner", "runner"]
 
@@ -84,7 +84,7 @@ class Runner:
         count = 0
         try:
             async for item in items:
-                frame = chunk_frame(call.request_id, item)
+                frame = whole(chunk_frame(call.request_id, item))
                 try:
                     sent = sock.send(frame, socket.MSG_DONTWAIT)
                 except BlockingIOError:

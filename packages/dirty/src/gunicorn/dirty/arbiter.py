@@ -15,6 +15,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from .bulk import widen
 from .caller import Caller
 from .channel import Channel
 from .config import PoolConfig
@@ -130,6 +131,7 @@ class DirtyArbiter:
                 sock.close()
                 continue
             sock.setblocking(False)
+            widen(sock)
             self.dispatcher.callers.add(Caller(self.dispatcher, sock, credentials))
 
     def _unlisten(self) -> None:

@@ -26,7 +26,7 @@ __all__ = ["PoolCall", "ReceiveBuffer"]
 ID = struct.Struct(">Q")
 ID_OFFSET = 8
 
-READ_SIZE = 65536
+READ_SIZE = 262144
 
 
 class ReceiveBuffer:

@@ -15,7 +15,7 @@ from gunicorn_dirty_protocol import Error, ProtocolError
 
 from . import wire
 from .errors import DirtyConnectionError, DirtyError, DirtyProtocolError, DirtyWorkerError
-from .wire import CHUNK, END, ERROR, HEADER, HEADER_SIZE, MAGIC, NO_OPTIONS, RESPONSE, VERSION, Options
+from .wire import CHUNK, END, ERROR, HEADER, HEADER_SIZE, MAGIC, NO_OPTIONS, RESPONSE, VERSION, Frame, Options
 
 __all__ = [
     "PATIENCE",
@@ -97,7 +97,7 @@ def request_frame(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     options: Options = NO_OPTIONS,
-) -> bytes:
+) -> Frame:
     """A REQUEST as bytes.
 
     :raises DirtyProtocolError: an argument cannot be carried

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .calls import PATIENCE, UNSET, Attempts, Unset, default_socket_path, next_id, read_payload, request_frame
 from .connection import Connection, ConnectionPool, is_timeout
 from .errors import DirtyConnectionError, DirtyError, DirtyTimeoutError
-from .wire import CHUNK, END, Options
+from .wire import CHUNK, END, Frame, Options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -104,7 +104,7 @@ class DirtyClient:
         frame = request_frame(request_id, app_path, action, args, kwargs, options)
         return self._ask(frame, request_id, f"{action} of {app_path}", options.deadline)
 
-    def _ask(self, frame: bytes, request_id: int, what: str, seconds: float | Unset | None = UNSET) -> Any:
+    def _ask(self, frame: Frame, request_id: int, what: str, seconds: float | Unset | None = UNSET) -> Any:
         """Send any request and return the value of its answer."""
         if isinstance(seconds, Unset):
             seconds = self.timeout
@@ -123,6 +123,7 @@ class DirtyClient:
         try:
             return read_payload(kind, payload)
         finally:
+            connection.done_reading()
             self._pool.put_back(connection)
 
     def stream(
@@ -143,7 +144,7 @@ class DirtyClient:
         connection = self._send(frame, wait if whole is None else whole + PATIENCE, what, whole or wait)
         return DirtyStream(self, connection, request_id, what, wait, whole)
 
-    def _open(self, frame: bytes, request_id: int, what: str) -> DirtyStream:
+    def _open(self, frame: Frame, request_id: int, what: str) -> DirtyStream:
         """Send any request that is answered by a stream which may pause for ever."""
         return DirtyStream(self, self._send(frame, None, what, None), request_id, what, None, None)
 
@@ -172,10 +173,10 @@ class DirtyClient:
         options = self._options._replace(deadline=whole)
         return self._async_connections().stream(app_path, action, args, kwargs, options, wait)
 
-    async def _ask_async(self, frame: bytes, request_id: int, what: str) -> Any:
+    async def _ask_async(self, frame: Frame, request_id: int, what: str) -> Any:
         return await self._async_connections().ask(frame, request_id, what, self.timeout)
 
-    def _open_async(self, frame: bytes, request_id: int, what: str) -> AsyncIterator[Any]:
+    def _open_async(self, frame: Frame, request_id: int, what: str) -> AsyncIterator[Any]:
         return self._async_connections().open(frame, request_id, what)
 
     async def close_async(self) -> None:
@@ -197,7 +198,7 @@ class DirtyClient:
     def _idle(self) -> list[Connection]:
         return self._pool.idle
 
-    def _send(self, frame: bytes, patience: float | None, what: str, seconds: float | None) -> Connection:
+    def _send(self, frame: Frame, patience: float | None, what: str, seconds: float | None) -> Connection:
         try:
             return self._pool.send(frame, patience)
         except OSError as exc:
@@ -250,7 +251,9 @@ class DirtyStream:
         try:
             kind, payload = connection.receive(self._request_id, deadline)
             if kind == CHUNK:
-                return read_payload(kind, payload)
+                item = read_payload(kind, payload)
+                connection.done_reading()
+                return item
         except BaseException as exc:
             self._connection = None
             raise self._client._broken(connection, exc, self._what, self._whole or self._wait) from None
@@ -258,6 +261,7 @@ class DirtyStream:
         try:
             value = read_payload(kind, payload)
         finally:
+            connection.done_reading()
             self._client._pool.put_back(connection)
         if kind == END:
             raise StopIteration

@@ -11,9 +11,10 @@ import socket
 import struct
 import time
 
+from .bulk import give_back, room_for, send_frame, widen
 from .calls import read_header
 from .errors import DirtyConnectionError, DirtyTimeoutError
-from .wire import HEADER_SIZE
+from .wire import HEADER_SIZE, Frame
 
 __all__ = ["Connection", "ConnectionPool", "is_timeout"]
 
@@ -26,7 +27,7 @@ class Connection:
     """One connection, used by one call at a time. Time limits are the kernel's (SO_RCVTIMEO), which costs no call per
     read."""
 
-    __slots__ = ("_buffer", "_end", "_limit", "_native", "_reads", "_start", "_view", "path", "sock")
+    __slots__ = ("_buffer", "_end", "_limit", "_native", "_reads", "_room", "_start", "_view", "path", "sock")
 
     def __init__(self, path: str, timeout: float | None) -> None:
         self.path = path
@@ -38,11 +39,13 @@ class Connection:
         self._limit: float | None = None
         self._start = self._end = 0  # what has been read and not handed out
         self._reads = 0
+        self._room: memoryview | None = None  # of a large payload that is being read
         self.sock.settimeout(None)  # whatever socket.setdefaulttimeout() says
         try:
             if timeout is not None:
                 self._set_limit(timeout)
             self.sock.connect(path)
+            widen(self.sock)
         except OSError as exc:
             self.sock.close()
             if is_timeout(exc):
@@ -51,7 +54,7 @@ class Connection:
                 f"no dirty pool answers at {path} ({exc.strerror or exc}): is it running, and is this its user?", path
             ) from exc
 
-    def begin(self, frame: bytes, timeout: float | None) -> None:
+    def begin(self, frame: Frame, timeout: float | None) -> None:
         """Send a request; `timeout` (seconds) is for this and for the first read.
 
         :raises OSError: the connection broke, or the time is over
@@ -59,7 +62,10 @@ class Connection:
         self._start = self._end = self._reads = 0
         if timeout != self._limit:
             self._set_limit(timeout)
-        self.sock.sendall(frame)
+        if type(frame) is bytes:
+            self.sock.sendall(frame)
+        else:
+            send_frame(self.sock, frame)
 
     def _set_limit(self, seconds: float | None) -> None:
         """Let each read and write from now on wait so long."""
@@ -70,6 +76,12 @@ class Connection:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
         else:
             self.sock.settimeout(seconds)
+
+    def done_reading(self) -> None:
+        """The payload that :meth:`receive` has returned is needed no more."""
+        room, self._room = self._room, None
+        if room is not None:
+            give_back(room)
 
     def receive(self, request_id: int, deadline: float | None) -> tuple[int, memoryview]:
         """The next frame of the answer: type and payload, which is good until the next call.
@@ -97,7 +109,7 @@ class Connection:
         self._end += self._read(self._view[have:] if have else self._buffer, deadline)
 
     def _receive_large(self, start: int, length: int, deadline: float | None) -> memoryview:
-        payload = memoryview(bytearray(length))
+        payload = self._room = room_for(length)
         have = self._end - start
         payload[:have] = self._view[start : self._end]
         self._start = self._end = 0
@@ -138,7 +150,7 @@ class ConnectionPool:
         self.idle: list[Connection] = []
         self._pid = os.getpid()
 
-    def send(self, frame: bytes, timeout: float | None) -> Connection:
+    def send(self, frame: Frame, timeout: float | None) -> Connection:
         """Send a request on an idle connection or a new one, which is returned.
 
         :param timeout: seconds for this and for the first read of the answer

@@ -14,6 +14,7 @@ from typing import Any
 
 from gunicorn_dirty_protocol import End, Error, ProtocolError
 
+from .bulk import give_back, room_for, send_frame
 from .current import CurrentCall, call_variable
 from .errors import (
     DirtyAppError,
@@ -22,7 +23,7 @@ from .errors import (
     DirtyError,
     DirtyProtocolError,
 )
-from .wire import HEADER, HEADER_SIZE, REQUEST, chunk_frame, read_request, response_frame
+from .wire import HEADER, HEADER_SIZE, REQUEST, Frame, chunk_frame, read_request, response_frame
 
 __all__ = ["VALUES", "Slot", "error_of", "failure_frame", "open_request"]
 
@@ -79,7 +80,7 @@ class Slot:
             call = self._call = CurrentCall(request_id)
             call_variable.set(call)
             whole = HEADER_SIZE + length
-            payload = view[HEADER_SIZE:whole] if whole <= _READ_SIZE else memoryview(bytearray(length))
+            payload = view[HEADER_SIZE:whole] if whole <= _READ_SIZE else room_for(length)
             if have < whole:
                 if whole > _READ_SIZE:
                     payload[: have - HEADER_SIZE] = view[HEADER_SIZE:have]
@@ -90,6 +91,8 @@ class Slot:
                 self._fail(call, DirtyCancelledError())
             else:
                 self._answer(call, payload)
+            if whole > _READ_SIZE:
+                give_back(payload)
             self._call = None
 
     def _receive(self, rest: memoryview) -> None:
@@ -151,8 +154,11 @@ class Slot:
     def _fail(self, call: CurrentCall, error: DirtyError) -> None:
         self._send(failure_frame(call, error))
 
-    def _send(self, frame: bytes) -> None:
-        self._sock.sendall(frame)
+    def _send(self, frame: Frame) -> None:
+        if type(frame) is bytes:
+            self._sock.sendall(frame)
+        else:
+            send_frame(self._sock, frame)
 
     def _is_lost(self) -> bool:
         """Whether an OSError came from the arbiter's end of the socket, not from the action."""

@@ -17,7 +17,7 @@ from .errors import DirtyError, DirtyProtocolError, StashError
 from .loop import Timer
 from .stash_ops import Op
 from .stash_store import Bounds, Change, Key, StashStore, key_text
-from .wire import CHUNK, END, HEADER, MAGIC, RESPONSE, VERSION, chunk_frame, error_frame
+from .wire import CHUNK, END, HEADER, MAGIC, RESPONSE, VERSION, chunk_frame, error_frame, whole
 
 if TYPE_CHECKING:
     from .caller import Caller
@@ -209,7 +209,7 @@ class StashDesk:
         self._watchers.setdefault(name, []).append(watcher)
         caller.watches[request_id] = watcher
         # The first item says that from now on nothing is missed.
-        caller.send_frame(chunk_frame(request_id, {"op": "watching"}))
+        caller.send_frame(whole(chunk_frame(request_id, {"op": "watching"})))
 
     def _tell(self, change: Change) -> None:
         for watcher in list(self._watchers.get(change.table, ())):

@@ -24,7 +24,8 @@ from .app import DirtyApp
 from .current import CurrentCall, call_variable
 from .errors import DirtyCancelledError
 from .slot import VALUES, error_of, failure_frame, open_request
-from .wire import REQUEST, chunk_frame, response_frame
+from .wire import LIMITS, REQUEST, chunk_frame, response_frame
+from .wire import Frame as Bytes
 
 __all__ = ["TaskSlot"]
 
@@ -42,7 +43,7 @@ class TaskSlot(asyncio.Protocol):
         self._loop = loop
         self._apps = apps
         self._timeout = timeout
-        self._frames = FrameAssembler()
+        self._frames = FrameAssembler(LIMITS)
         self._transport: Any = None
         self._call: CurrentCall | None = None
         self._task: asyncio.Task[None] | None = None
@@ -94,9 +95,15 @@ class TaskSlot(asyncio.Protocol):
 
     # One request
 
-    def _answer(self, frame: bytes) -> None:
+    def _answer(self, frame: Bytes) -> None:
         self._call = None
-        self._transport.write(frame)
+        self._write(frame)
+
+    def _write(self, frame: Bytes) -> None:
+        if isinstance(frame, bytes):
+            self._transport.write(frame)
+        else:
+            self._transport.writelines(frame)
 
     async def _serve(self, call: CurrentCall, frame: Frame) -> None:
         call_variable.set(call)
@@ -105,7 +112,7 @@ class TaskSlot(asyncio.Protocol):
         call.on_cancel(lambda: _cancel(self._loop, task))
         try:
             app, args, kwargs = open_request(call, frame.payload, self._apps, self._timeout)
-            answer = await self._run(call, app, args, kwargs)
+            answer: Bytes = await self._run(call, app, args, kwargs)
         except asyncio.CancelledError:
             answer = failure_frame(call, DirtyCancelledError())
         except BaseException as exc:
@@ -114,7 +121,7 @@ class TaskSlot(asyncio.Protocol):
             call.on_cancel(None)
         self._answer(answer)
 
-    async def _run(self, call: CurrentCall, app: Any, args: list[Any], kwargs: dict[str, Any]) -> bytes:
+    async def _run(self, call: CurrentCall, app: Any, args: list[Any], kwargs: dict[str, Any]) -> Bytes:
         run = functools.partial(app, call.action, *args, **kwargs)
         result = run() if _is_async(app, call.action) else await self._in_thread(run)
         cls = type(result)
@@ -135,7 +142,7 @@ class TaskSlot(asyncio.Protocol):
         count = 0
         try:
             async for item in items:
-                self._transport.write(chunk_frame(call.request_id, item))
+                self._write(chunk_frame(call.request_id, item))
                 count += 1
                 if self._writable is not None:
                     await self._writable

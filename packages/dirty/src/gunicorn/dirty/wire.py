@@ -11,16 +11,17 @@ import struct
 from typing import Any, NamedTuple
 
 from gunicorn_dirty_protocol import (
-    DEFAULT_LIMITS,
     EncodeError,
     Error,
     ErrorKind,
+    Limits,
     MessageError,
     MessageType,
     Request,
     decode,
     decode_from,
     encode,
+    encode_chunks,
     read_routing,
 )
 
@@ -32,12 +33,14 @@ __all__ = [
     "END",
     "ERROR",
     "HEADER",
+    "LIMITS",
     "MAGIC",
     "NO_OPTIONS",
     "REQUEST",
     "RESPONSE",
     "STASH",
     "VERSION",
+    "Frame",
     "Options",
     "Route",
     "Routes",
@@ -49,6 +52,7 @@ __all__ = [
     "read_response",
     "request_frame",
     "response_frame",
+    "whole",
     "write_deadline",
 ]
 
@@ -65,7 +69,13 @@ END = int(MessageType.END)
 CANCEL = int(MessageType.CANCEL)
 STASH = int(MessageType.STASH)
 
+#: What a message of the pool may be: as large as its header can say. Peers of one pool trust each other, and room is
+#: made for what has come, not for what is announced.
+LIMITS = Limits(max_payload=0xFFFFFFFF, max_length=0xFFFFFFFF)
+Frame = bytes | list[bytes | bytearray | memoryview]  # in pieces when it is large, so that nothing is copied
+
 _pack = HEADER.pack
+_LARGE = 262144  # bytes from which on a frame is not joined
 _DICT_OF_ONE = b"\x21\x00\x00\x00\x01"
 _RESULT = _DICT_OF_ONE + encode("result")
 _DATA = _DICT_OF_ONE + encode("data")
@@ -113,15 +123,28 @@ _names: dict[bytes, Route] = {}
 
 def request_frame(
     request_id: int, app_path: str, action: str, args: Any, kwargs: Any, options: Options = NO_OPTIONS
-) -> bytes:
+) -> Frame:
     """A REQUEST. Raises EncodeError when an argument cannot be carried."""
     front = _fronts.get((app_path, action, options))
     if front is None:
         front = _remember(Route(app_path, action, options)) + _ARGS
-    payload = b"".join((front, encode(args), _KWARGS, encode(kwargs))) if kwargs else front + encode(args) + _NO_KWARGS
-    if len(payload) > DEFAULT_LIMITS.max_payload:
-        _refuse(len(payload))
-    return _pack(MAGIC, VERSION, REQUEST, len(payload), request_id) + payload
+    pieces = encode_chunks(args, LIMITS)
+    if kwargs:
+        pieces.append(_KWARGS)
+        pieces += encode_chunks(kwargs, LIMITS)
+    else:
+        pieces.append(_NO_KWARGS)
+    return _frame(REQUEST, request_id, front, pieces)
+
+
+def _frame(kind: int, request_id: int, front: bytes, pieces: list[bytes | bytearray | memoryview]) -> Frame:
+    size = len(front) + sum(map(len, pieces))
+    if size > LIMITS.max_payload:
+        _refuse(size)
+    header = _pack(MAGIC, VERSION, kind, size, request_id)
+    if size < _LARGE:
+        return b"".join((header, front, *pieces))
+    return [header + front, *pieces]
 
 
 def _remember(route: Route) -> bytes:
@@ -172,28 +195,23 @@ def _front_of(route: Route) -> bytes:
     return b"\x21" + (len(parts) // 2 + 2).to_bytes(4, "big") + b"".join(parts)
 
 
-def response_frame(request_id: int, result: Any) -> bytes:
+def response_frame(request_id: int, result: Any) -> Frame:
     """A RESPONSE. Raises EncodeError when the result cannot be carried."""
-    return _value_frame(RESPONSE, request_id, _RESULT, result)
+    return _frame(RESPONSE, request_id, _RESULT, encode_chunks(result, LIMITS))
 
 
-def chunk_frame(request_id: int, data: Any) -> bytes:
+def chunk_frame(request_id: int, data: Any) -> Frame:
     """A CHUNK. Raises EncodeError when the item cannot be carried."""
-    return _value_frame(CHUNK, request_id, _DATA, data)
+    return _frame(CHUNK, request_id, _DATA, encode_chunks(data, LIMITS))
 
 
-def _value_frame(kind: int, request_id: int, front: bytes, value: Any) -> bytes:
-    payload = encode(value)
-    size = len(front) + len(payload)
-    if size > DEFAULT_LIMITS.max_payload:
-        _refuse(size)
-    return b"".join((_pack(MAGIC, VERSION, kind, size, request_id), front, payload))
+def whole(frame: Frame) -> bytes:
+    """The frame in one piece."""
+    return frame if isinstance(frame, bytes) else b"".join(frame)
 
 
 def _refuse(size: int) -> None:
-    raise EncodeError(
-        ErrorKind.TOO_LONG, f"a payload of {size} bytes exceeds the limit of {DEFAULT_LIMITS.max_payload}"
-    )
+    raise EncodeError(ErrorKind.TOO_LONG, f"a payload of {size} bytes exceeds the limit of {LIMITS.max_payload}")
 
 
 def error_frame(request_id: int, error: DirtyError) -> bytes:
@@ -214,7 +232,7 @@ def read_request(payload: bytes | memoryview) -> tuple[Route, float | None, list
             value, end = decode_from(payload, start + len(_ARGS))
             if type(value) is list and payload[end:] == _NO_KWARGS:
                 return route, read_deadline(route, payload, 0), value, {}
-    request = Request.from_payload(0, payload)
+    request = Request.from_payload(0, payload, LIMITS)
     deadline = request.deadline
     route = Route(
         request.app_path,
@@ -255,9 +273,9 @@ def _field(payload: bytes | memoryview, front: bytes, name: str) -> Any:
         payload = bytes(payload)
     # A dict with this one key is what everybody sends: what follows the front is the value.
     if payload[: len(front)] == front:
-        return decode(payload[len(front) :])
+        return decode(payload[len(front) :], LIMITS)
     try:
-        return decode(payload)[name]
+        return decode(payload, LIMITS)[name]
     except (KeyError, TypeError):
         raise MessageError(ErrorKind.BAD_PAYLOAD, f"the answer lacks the field {name!r}") from None
 

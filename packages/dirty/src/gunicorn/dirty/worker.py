@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .app import app_attributes, load_dirty_app, load_dirty_app_class
+from .bulk import widen
 from .channel import Channel
 from .config import PoolConfig
 from .errors import DirtyAppError
@@ -109,6 +110,8 @@ class DirtyWorker:
         for index, only in enumerate(whose):
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             ends.append(theirs)
+            widen(ours)
+            widen(theirs)
             if only is None:
                 slot = Slot(index, ours, self.apps, self.config.timeout)
                 threading.Thread(target=slot.run, name=f"dirty-slot-{index}", daemon=True).start()
