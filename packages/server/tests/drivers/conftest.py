@@ -384,12 +384,15 @@ class GreenletSite:
     """A gevent worker without a master, in a process of its own (support/greenlet_site.py)."""
 
     def __init__(self, options: dict[str, Any]) -> None:
+        parent, self._parent = os.pipe()
         self.process = subprocess.Popen(
-            [sys.executable, str(SUPPORT / "greenlet_site.py"), json.dumps(options)],
+            [sys.executable, str(SUPPORT / "greenlet_site.py"), json.dumps({**options, "parent_fd": parent})],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            pass_fds=(parent,),
         )
+        os.close(parent)
         assert self.process.stdout is not None
         self.peers: list[Peer] = []
         line = self.process.stdout.readline()
@@ -417,27 +420,41 @@ class GreenletSite:
         return self.process.returncode, output
 
     def finish(self) -> str:
-        """TERM, and what was logged."""
+        """The end of all clients, TERM, and what was logged."""
+        for peer in self.peers:
+            peer.sock.close()
         self.send_signal(signal.SIGTERM)
         status, output = self.wait()
         assert status == 0, output
         return output
+
+    def lose_parent(self) -> None:
+        """What the end of the master does."""
+        if self._parent >= 0:
+            os.close(self._parent)
+            self._parent = -1
 
     def close(self) -> None:
         for peer in self.peers:
             peer.sock.close()
         if self.process.returncode is None:
             self._end()
+        self.lose_parent()
 
 
 @pytest.fixture
 def serve_greenlets() -> Iterator[Callable[..., GreenletSite]]:
-    """``serve_greenlets(policy={}, app="wsgi_apps:app", **settings)``: a gevent worker."""
+    """``serve_greenlets(policy={}, app="wsgi_apps:app", patience=0.0, **settings)``: a gevent worker. *patience*
+    replaces that of ``drivers.admission``.
+    """
     pytest.importorskip("gevent")
     sites: list[GreenletSite] = []
 
-    def start(policy: dict[str, Any] | None = None, app: str = "wsgi_apps:app", **settings: Any) -> GreenletSite:
-        sites.append(GreenletSite({"policy": policy or {}, "settings": settings, "tick": SOON, "app": app}))
+    def start(
+        policy: dict[str, Any] | None = None, app: str = "wsgi_apps:app", patience: float = 0.0, **settings: Any
+    ) -> GreenletSite:
+        options = {"policy": policy or {}, "settings": settings, "tick": SOON, "app": app, "patience": patience}
+        sites.append(GreenletSite(options))
         return sites[-1]
 
     yield start

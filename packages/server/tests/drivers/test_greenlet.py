@@ -1,6 +1,10 @@
-"""GreenletDriver: a gevent worker on a loopback port, with raw clients. It runs in a process of its own."""
+"""GreenletDriver: how many connections a gevent worker takes, how it keeps time, and its end. It runs in a process of
+its own.
+"""
 
+import json
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -12,24 +16,9 @@ import pytest
 Serve = Callable[..., Any]
 Eventually = Callable[..., Any]
 
+pytest.importorskip("gevent")
+
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
-
-
-def post(path: str, body: bytes, *fields: str) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: h", f"Content-Length: {len(body)}", *fields, "", ""]
-    return "\r\n".join(lines).encode() + body
-
-
-def chunked(path: str) -> bytes:
-    return f"POST {path} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-
-
-def test_keep_alive_and_pipelining(serve_greenlets: Serve) -> None:
-    peer = serve_greenlets().connect()
-    for _ in range(3):
-        assert peer.get()[2] == b"hello"
-    peer.send(GET * 3 + post("/echo", b"hi") + GET)
-    assert [peer.answer()[2] for _ in range(5)] == [b"hello", b"hello", b"hello", b"hi", b"hello"]
 
 
 def test_the_application_is_loaded_patched(serve_greenlets: Serve) -> None:
@@ -38,225 +27,7 @@ def test_the_application_is_loaded_patched(serve_greenlets: Serve) -> None:
     assert found[1].startswith("gevent.")
 
 
-def test_a_slow_sender_keeps_nobody_waiting(serve_greenlets: Serve) -> None:
-    site = serve_greenlets()
-    slow, other = site.connect(), site.connect()
-    for index in range(len(GET)):
-        slow.send(GET[index : index + 1])
-        assert other.get()[2] == b"hello"
-    assert slow.answer()[2] == b"hello"
-
-
-def test_waiting_applications_let_others_run(serve_greenlets: Serve, eventually: Eventually, tmp_path: Path) -> None:
-    site = serve_greenlets()
-    waiting = []
-    for number in range(5):
-        peer = site.connect()
-        peer.send(f"GET /wait?{tmp_path}/{number} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
-        waiting.append(peer)
-    eventually(lambda: len(os.listdir(tmp_path)) == 5, "five requests at once")
-    assert site.connect().get()[2] == b"hello"
-    for name in os.listdir(tmp_path):
-        (tmp_path / name).unlink()
-    assert [peer.answer()[2] for peer in waiting] == [b"waited"] * 5
-
-
-def test_a_slow_reader_gets_everything_and_keeps_nobody_waiting(serve_greenlets: Serve) -> None:
-    site = serve_greenlets()
-    slow, other = site.connect(receive_buffer=32768), site.connect()
-    slow.send(b"GET /big?40 HTTP/1.1\r\nHost: h\r\n\r\n")
-    for _ in range(10):
-        assert other.get()[2] == b"hello"
-        slow._receive()
-    body = slow.answer()[2]
-    assert len(body) == 40 * 65536
-    assert body == b"".join(b"%c" % (97 + number % 26) * 65536 for number in range(40))
-
-
-# ---------------------------------------------------------------- request bodies
-
-LINES = b"line one\nabcdef\nline three\nlast"
-PARTS = repr([b"line one\n", b"abc", b"de", b"f\n", b"line three\n", b"last"]).encode()
-
-
-def test_bodies_of_any_size(serve_greenlets: Serve) -> None:
-    peer = serve_greenlets().connect()
-    for size in (0, 1, 65536, 65537, 3_000_000):
-        body = os.urandom(size)
-        peer.send(post("/echo", body) + GET)
-        assert peer.answer()[2] == body
-        assert peer.answer()[2] == b"hello"
-
-
-def test_the_file_methods_of_a_body_that_is_there(serve_greenlets: Serve) -> None:
-    peer = serve_greenlets().connect()
-    peer.send(post("/lines", LINES))
-    assert peer.answer()[2] == PARTS
-
-
-def test_the_file_methods_of_a_body_that_is_arriving(serve_greenlets: Serve) -> None:
-    peer = serve_greenlets().connect()
-    peer.send(chunked("/lines"))
-    for index in range(len(LINES)):
-        peer.send(b"1\r\n" + LINES[index : index + 1] + b"\r\n")
-    peer.send(b"0\r\n\r\n" + GET)
-    assert peer.answer()[2] == PARTS
-    assert peer.answer()[2] == b"hello"
-
-
-def test_a_body_is_read_while_it_arrives(serve_greenlets: Serve) -> None:
-    peer = serve_greenlets().connect()
-    peer.send(chunked("/stream-back") + b"4\r\nabc\n\r\n")
-    assert peer._until(b"4\r\nABC\n\r\n")
-    peer.send(b"4\r\ndef\n\r\n")
-    assert peer._until(b"4\r\nDEF\n\r\n")
-    peer.send(b"0\r\n\r\n")
-    assert peer.rest() == b"0\r\n\r\n"
-
-
-def test_expect_continue(serve_greenlets: Serve) -> None:
-    site = serve_greenlets()
-    peer = site.connect()
-    peer.send(b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
-    assert peer.answer()[0] == 100
-    peer.send(b"hi")
-    assert peer.answer()[2] == b"hi"
-    peer.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
-    status, fields, body = peer.answer()
-    assert (status, fields["connection"], body) == (200, "close", b"hello")
-
-
-def test_a_small_body_that_is_ignored_leaves_the_connection(serve_greenlets: Serve) -> None:
-    peer = serve_greenlets().connect()
-    peer.send(post("/hello", b"x" * 1000)[:-500])
-    peer.send(b"x" * 500)
-    assert peer.answer()[2] == b"hello"
-    assert peer.get()[2] == b"hello"
-
-
-def test_a_large_body_that_is_ignored_ends_the_connection_and_the_answer_arrives(serve_greenlets: Serve) -> None:
-    peer = serve_greenlets().connect()
-    peer.send(post("/first-line", b"line\n" + b"x" * 1_000_000))
-    status, fields, body = peer.answer()
-    assert (status, fields["connection"], body) == (200, "close", b"line\n")
-    assert peer.closed()
-
-
-def test_a_malformed_body_is_refused_while_it_is_read(serve_greenlets: Serve) -> None:
-    site = serve_greenlets()
-    peer = site.connect()
-    peer.send(chunked("/echo") + b"2\r\nhi\r\nsize\r\n")
-    status, fields, _ = peer.answer()
-    assert (status, fields["connection"]) == (400, "close")
-    assert peer.closed()
-    log = site.finish()
-    assert log.count("Invalid request from ip=127.0.0.1: chunk size b'size'") == 1
-    assert "Traceback" not in log
-
-
-def test_an_application_may_answer_a_malformed_body_itself(serve_greenlets: Serve) -> None:
-    peer = serve_greenlets().connect()
-    peer.send(chunked("/swallow") + b"size\r\n")
-    status, fields, body = peer.answer()
-    assert (status, fields["connection"], body) == (200, "close", b"InvalidChunk")
-
-
-def test_a_client_that_goes_away_in_its_body(serve_greenlets: Serve) -> None:
-    site = serve_greenlets()
-    peer = site.connect()
-    peer.send(chunked("/echo") + b"5\r\nhe")
-    peer.sock.close()
-    small = site.connect()
-    small.send(post("/echo", b"hello")[:-2])
-    small.sock.close()
-    assert site.connect().get()[2] == b"hello"
-    assert "Traceback" not in site.finish()
-
-
-# ---------------------------------------------------------------- failures
-
-
-def test_a_failing_application_is_answered_for(serve_greenlets: Serve) -> None:
-    site = serve_greenlets()
-    status, fields, _ = site.connect().get("/fail")
-    assert (status, fields["connection"]) == (500, "close")
-    late = site.connect()
-    late.send(b"GET /fail-late HTTP/1.1\r\nHost: h\r\n\r\n")
-    assert late.rest().endswith(b"\r\n\r\n4\r\nsome\r\n")
-    assert site.connect().get()[2] == b"hello"
-    assert site.finish().count("KeyError: 'the application fails'") == 2
-
-
-def test_a_refused_request_is_answered_and_logged_once(serve_greenlets: Serve) -> None:
-    site = serve_greenlets()
-    peer = site.connect()
-    peer.send(b"GET / HTTP/1.1\r\n\r\n" + b"x" * 100_000)
-    assert peer.answer()[0] == 400
-    assert peer.closed()
-    assert site.finish().count("Invalid request from ip=127.0.0.1: a request has exactly one Host") == 1
-
-
-def test_half_close_still_gets_the_answer(serve_greenlets: Serve) -> None:
-    peer = serve_greenlets().connect()
-    peer.send(GET + GET)
-    peer.sock.shutdown(1)
-    assert peer.rest().count(b"hello") == 2
-
-
-def test_early_hints(serve_greenlets: Serve) -> None:
-    peer = serve_greenlets().connect()
-    status, fields, _ = peer.get("/early-hints")
-    assert (status, fields) == (103, {"link": "</a>"})
-    assert peer.answer()[2] == b"late"
-
-
 # ---------------------------------------------------------------- time
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        GET[:10],
-        post("/echo", b"hello")[:-2],
-        post("/echo", b"x" * 100_000)[:-2],
-        chunked("/echo") + b"5\r\nhe",
-    ],
-    ids=["head", "small body", "large body", "chunked body"],
-)
-def test_a_request_that_takes_too_long_is_answered_408(raw: bytes, serve_greenlets: Serve) -> None:
-    site = serve_greenlets(policy={"head_timeout": 0.1, "body_timeout": 0.1})
-    peer = site.connect()
-    peer.send(raw)
-    status, fields, _ = peer.answer()
-    assert (status, fields["connection"]) == (408, "close")
-    assert peer.closed()
-    log = site.finish()
-    assert log.count("Invalid request from ip=127.0.0.1: the request was not complete after 0.1 seconds") == 1
-    assert "Traceback" not in log
-
-
-def test_dripping_a_head_does_not_extend_its_deadline(serve_greenlets: Serve) -> None:
-    peer = serve_greenlets(policy={"head_timeout": 0.2}).connect()
-    peer.sock.settimeout(0.01)
-    began = time.monotonic()
-    peer.send(b"GET / HTTP/1.1\r\nX: ")
-    while time.monotonic() < began + 15:
-        try:
-            peer.send(b"x")
-            if peer._receive():
-                break
-        except TimeoutError:
-            pass
-    assert peer.buffer.startswith(b"HTTP/1.1 408 ")
-
-
-def test_idle_connections_end_silently(serve_greenlets: Serve) -> None:
-    site = serve_greenlets(policy={"keepalive": 0.1, "head_timeout": 0.1})
-    used, fresh = site.connect(), site.connect()
-    used.get()
-    assert used.closed()
-    assert fresh.closed()
-    assert "Invalid request" not in site.finish()
 
 
 def test_a_request_over_timeout_is_logged_with_its_stack_and_ends_the_worker(serve_greenlets: Serve) -> None:
@@ -267,6 +38,78 @@ def test_a_request_over_timeout_is_logged_with_its_stack_and_ends_the_worker(ser
     assert status == 0
     assert "A request runs for over 1 seconds" in log
     assert "in do_sleep" in log
+
+
+def test_time_that_is_spent_waiting_for_the_client_does_not_count(serve_greenlets: Serve) -> None:
+    site = serve_greenlets(timeout=1)
+    slow, reader, other = site.connect(), site.connect(receive_buffer=32768), site.connect()
+    slow.send(b"POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+    reader.send(b"GET /big?100 HTTP/1.1\r\nHost: h\r\n\r\n")
+    end = time.monotonic() + 2.5
+    sent = 0
+    while time.monotonic() < end:
+        slow.send(b"1\r\nx\r\n")
+        sent += 1
+        assert other.get()[2] == b"hello"
+    slow.send(b"0\r\n\r\n")
+    assert slow.answer()[2] == b"x" * sent
+    assert len(reader.answer()[2]) == 100 * 65536
+    assert "A request runs" not in site.finish()
+
+
+def test_the_scoreboard_shows_what_has_run_longest(
+    serve_greenlets: Serve, eventually: Eventually, tmp_path: Path
+) -> None:
+    site = serve_greenlets()
+    older, newer, other = site.connect(), site.connect(), site.connect()
+
+    def slot() -> Any:
+        return json.loads(other.get("/slot")[2])
+
+    older.send(f"GET /wait?{tmp_path}/older HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    eventually(lambda: slot()["current"] == f"GET /wait?{tmp_path}/older", "its request in the scoreboard")
+    began = slot()["busy_since"]
+    newer.send(f"GET /wait?{tmp_path}/newer HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    eventually((tmp_path / "newer").exists, "the second request")
+    for _ in range(20):
+        now = slot()
+        assert (now["current"], now["busy_since"], now["state"]) == (f"GET /wait?{tmp_path}/older", began, "BUSY")
+    (tmp_path / "older").unlink()
+    assert older.answer()[2] == b"waited"
+    eventually(lambda: slot()["current"] == f"GET /wait?{tmp_path}/newer", "the other request in the scoreboard")
+    (tmp_path / "newer").unlink()
+    assert newer.answer()[2] == b"waited"
+    eventually(lambda: slot()["current"] == "GET /slot" or slot()["state"] == "IDLE", "nothing but this request")
+    assert slot()["connections"] == 3
+
+
+@pytest.mark.parametrize("how", ["max_requests", "parent"])
+def test_the_scoreboard_shows_the_drain(
+    how: str, serve_greenlets: Serve, eventually: Eventually, tmp_path: Path
+) -> None:
+    site = serve_greenlets(max_requests=1 if how == "max_requests" else 0)
+    busy, half = site.connect(), site.connect()
+    half.send(b"GET /slot HTTP/1.1\r\nHost: h\r\n")
+    busy.send(f"GET /wait?{tmp_path}/x HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    eventually((tmp_path / "x").exists, "the request")
+    if how == "max_requests":
+        assert site.connect().get()[2] == b"hello"
+    else:
+        site.lose_parent()
+    eventually(lambda: refused(site), "the end of accepting")
+    half.send(b"\r\n")
+    assert json.loads(half.answer()[2])["state"] == "DRAINING"
+    (tmp_path / "x").unlink()
+    assert busy.answer()[2] == b"waited"
+    assert site.wait()[0] == 0
+
+
+def refused(site: Any) -> bool:
+    try:
+        site.connect().sock.close()
+    except OSError:
+        return True
+    return False
 
 
 # ---------------------------------------------------------------- limits and the end
@@ -336,13 +179,80 @@ def test_quit_ends_at_once(signum: int, path: str, serve_greenlets: Serve, tmp_p
     assert site.wait()[0] == 0
 
 
-def test_many_slow_connections(serve_greenlets: Serve) -> None:
-    site = serve_greenlets(worker_connections=2000)
-    peers = [site.connect() for _ in range(300)]
-    for peer in peers:
+def test_a_thousand_slow_connections(serve_greenlets: Serve) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip(f"a process may open {hard} files here (ulimit -Hn)")
+    if soft != resource.RLIM_INFINITY and soft < 1200:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1200, hard))
+    try:
+        site = serve_greenlets(worker_connections=2000)
+        peers = [site.connect() for _ in range(1000)]
+        for peer in peers:
+            peer.send(GET[:-1])
+        assert site.connect().get()[2] == b"hello"
+        for peer in peers:
+            peer.send(GET[-1:])
+        for peer in peers:
+            assert peer.answer()[2] == b"hello"
+        site.finish()
+        site.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# ---------------------------------------------------------------- when worker_connections are taken
+
+
+def test_a_slow_head_makes_room(serve_greenlets: Serve) -> None:
+    site = serve_greenlets(worker_connections=2, patience=0.2)
+    slow = [site.connect(), site.connect()]
+    for peer in slow:
         peer.send(GET[:-1])
+    for _ in range(3):
+        assert site.connect().get("/", "Connection: close")[2] == b"hello"
+    status, fields, body = slow[0].answer()
+    assert (status, fields["connection"]) == (408, "close")
+    assert b"others need the place of this connection" in body
+    slow[1].send(GET[-1:])
+    assert slow[1].answer()[2] == b"hello"  # one was enough
+    log = site.finish()
+    assert log.count("others need the place") == 1
+    assert "Traceback" not in log
+
+
+def test_an_idle_connection_makes_room_silently(serve_greenlets: Serve) -> None:
+    site = serve_greenlets(worker_connections=1, patience=0.2, policy={"keepalive": 600.0})
+    idle = site.connect()
+    assert idle.get()[2] == b"hello"
     assert site.connect().get()[2] == b"hello"
-    for peer in peers:
-        peer.send(GET[-1:])
-    for peer in peers:
-        assert peer.answer()[2] == b"hello"
+    assert idle.closed()
+    assert "Invalid request" not in site.finish()
+
+
+def test_a_slow_body_and_a_slow_reader_make_room(serve_greenlets: Serve) -> None:
+    site = serve_greenlets(worker_connections=2, patience=0.2)
+    sender, reader = site.connect(), site.connect(receive_buffer=32768)
+    sender.send(b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nx")
+    reader.send(b"GET /big?2000 HTTP/1.1\r\nHost: h\r\n\r\n")
+    first, second = site.connect(), site.connect()
+    assert first.get()[2] == b"hello"
+    assert sender.answer()[0] == 408
+    first.send(b"GET /sleep?600 HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert second.get()[2] == b"hello"
+    assert not reader.rest().endswith(b"0\r\n\r\n")
+
+
+def test_who_is_at_work_is_not_given_up(serve_greenlets: Serve, eventually: Eventually, tmp_path: Path) -> None:
+    site = serve_greenlets(worker_connections=1, patience=0.05)
+    busy, other = site.connect(), site.connect()
+    busy.send(f"GET /wait?{tmp_path}/x HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    eventually((tmp_path / "x").exists, "the request")
+    other.send(GET)
+    other.sock.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        other.answer()
+    other.sock.settimeout(20)
+    (tmp_path / "x").unlink()
+    assert busy.answer()[2] == b"waited"
+    assert other.answer()[2] == b"hello"

@@ -1,4 +1,4 @@
-"""Runs a gevent worker without a master: ``greenlet_site.py '{"policy": …, "settings": …, "tick": …}'``.
+"""Runs a gevent worker without a master: ``greenlet_site.py '{"policy": …, "settings": …, "tick": …, …}'``.
 
 Prints ``port N``, and logs to standard error. In a process of its own, since gevent patches the standard library.
 """
@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from gunicorn import sock
 from gunicorn.config import Config
-from gunicorn.drivers import greenlet
+from gunicorn.drivers import admission, greenlet
 from gunicorn.glogging import Logger
 from gunicorn.http.policy import Policy
 from gunicorn.util import import_app
@@ -25,8 +25,12 @@ from gunicorn.workers.ggevent import GeventWorker
 class App:
     """What the master hands to a worker to load."""
 
+    worker: Any
+
     def wsgi(self) -> Any:
-        return import_app(json.loads(sys.argv[1]).get("app", "wsgi_apps:app"))
+        app = import_app(json.loads(sys.argv[1])["app"])
+        sys.modules["wsgi_apps"].slot = self.worker.scoreboard  # type: ignore[attr-defined]
+        return app
 
 
 def main() -> None:
@@ -38,6 +42,8 @@ def main() -> None:
     for name, value in options["policy"].items():
         setattr(policy, name, value)
     setattr(greenlet, "TICK", options["tick"])  # noqa: B010 - it is final for everyone else
+    if options["patience"]:
+        setattr(admission, "PATIENCE", (options["patience"],) * len(admission.PATIENCE))  # noqa: B010
     setattr(Policy, "from_config", lambda cfg: policy)  # noqa: B010
     if cfg.is_ssl:
         sock.ssl_context(cfg)  # as the master does, before anything is patched
@@ -46,6 +52,8 @@ def main() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         worker = GeventWorker(1, os.getppid(), [listener], App(), 15, cfg, log)
         print("port", listener.getsockname()[1], flush=True)
+        worker.app.worker = worker
+        worker.parent_fd = options["parent_fd"]
         worker.init_process()
 
 

@@ -1,5 +1,6 @@
 """A WSGI application whose paths do what tests of workers need; loaded by name (``wsgi_apps:app``)."""
 
+import json
 import os
 import sys
 import time
@@ -72,7 +73,7 @@ def do_fail_late(environ: dict[str, Any], start_response: StartResponse) -> Iter
 
 def do_big(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
     """As many blocks of 64 KiB as the query says, each of its own letter."""
-    start_response("200 OK", [])
+    start_response("200 OK", [("Content-Type", "text/plain")])
     for number in range(int(environ["QUERY_STRING"])):
         yield b"%c" % (97 + number % 26) * 65536
 
@@ -137,6 +138,37 @@ def do_client_context(environ: dict[str, Any], start_response: StartResponse) ->
 
     context = ssl.create_default_context()
     return _answer(start_response, f"{type(context).__module__} {context.protocol.name}".encode())
+
+
+def do_echo_all(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+    """Reads as wsgiref.validate allows it, which wants an argument."""
+    parts = []
+    while part := environ["wsgi.input"].read(65536):
+        parts.append(part)
+    return _answer(start_response, b"".join(parts))
+
+
+def do_endless(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
+    """Blocks of 64 KiB for as long as they are taken; the file *query* grows by a byte for each."""
+    start_response("200 OK", [])
+    path = environ["QUERY_STRING"]
+    try:
+        with open(path, "wb", buffering=0) as log:
+            while True:
+                log.write(b".")
+                yield b"x" * 65536
+    finally:
+        with open(path + ".closed", "w"):
+            pass
+
+
+slot: Any = None  # the scoreboard slot, where a test has set it
+
+
+def do_slot(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+    """What the scoreboard shows of this worker."""
+    shown = {name: getattr(slot, name) for name in ("busy_since", "connections", "current", "requests")}
+    return _answer(start_response, json.dumps({**shown, "state": slot.state.name}).encode())
 
 
 validated = validator(app)
