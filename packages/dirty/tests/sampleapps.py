@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from gunicorn.dirty import DirtyApp, current_call, stash
+from gunicorn.dirty import DirtyApp, batched, current_call, stash
 from gunicorn.dirty.errors import DirtyTimeoutError
 
 
@@ -204,6 +204,18 @@ class Fresh(DirtyApp):
 
 class Odd(DirtyApp):
     start_method = "teleport"
+
+
+class Batching(DirtyApp):
+    concurrency = 6
+
+    @batched(max_size=6, max_wait=20)
+    def doubled(self, numbers: list[int]) -> list[list[int]]:
+        return [[2 * number, len(numbers)] for number in numbers]
+
+    @batched(max_size=6, max_wait=20)
+    async def adoubled(self, numbers: list[int]) -> list[list[int]]:
+        return [[2 * number, len(numbers)] for number in numbers]
 
 
 class Counting(DirtyApp):

@@ -29,6 +29,7 @@ def test_public_names() -> None:
         "StashFullError",
         "StashKeyNotFoundError",
         "StashTableNotFoundError",
+        "batched",
         "close_dirty_client",
         "current_call",
         "get_dirty_client",

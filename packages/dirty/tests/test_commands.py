@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from gunicorn.dirty.commands import CANCEL_CALL, STACKS
+from gunicorn.dirty.errors import DirtyAppError, DirtyCancelledError, DirtyTimeoutError
 from gunicorn.dirty.protocol import (
     MANAGE_OP_ADD,
     MANAGE_OP_REMOVE,
@@ -16,6 +20,11 @@ from gunicorn.dirty.protocol import (
 )
 
 APP = "sampleapps:Sample"
+Wait = Callable[..., Any]
+
+
+def manage(op: int, count: int) -> dict[str, Any]:
+    return {"type": "manage", "id": 1, "op": op, "count": count}
 
 
 def test_status_has_the_keys_of_the_wire_and_tells_what_runs(start: Any, calls: Any, wait_for: Any) -> None:
@@ -111,3 +120,48 @@ def test_what_is_refused_is_answered_and_the_connection_goes_on(shared: Any, fra
         assert answer["error"]["error_type"] == kind
         sock.sendall(BinaryProtocol.encode_request(10, APP, "echo", (1,)))
         assert BinaryProtocol.read_message(sock) == {"type": "response", "id": 10, "result": 1}
+
+
+def test_a_call_is_cancelled_by_its_id(start: Any, calls: Any, wait_for: Wait) -> None:
+    pool = start("--workers", "1").ready()
+    client, pids = pool.client(), pool.worker_pids()
+    for _ in range(2):
+        calls.start(lambda: client.execute(APP, "asleep", 3600))
+    wait_for(lambda: pool.status()["queued"] == 1, "one runs, one waits")
+    for _ in range(2):
+        (slot,) = wait_for(pool.busy, "one runs")
+        assert pool.ask(manage(CANCEL_CALL, slot["call"]))["result"] == {"success": True, "call": slot["call"]}
+        wait_for(lambda call=slot["call"]: [call] != [slot["call"] for slot in pool.busy()], "it has ended")
+    outcomes = calls.join()
+    assert [type(outcome) for outcome in outcomes] == [DirtyCancelledError] * 2
+    assert all("by an operator" in str(outcome) for outcome in outcomes)
+    assert pool.ask(manage(CANCEL_CALL, 999_999))["result"]["success"] is False
+    assert pool.worker_pids() == pids
+
+
+def test_the_stacks_of_a_worker(start: Any, calls: Any, wait_for: Wait, short_dir: str) -> None:
+    pool = start("--workers", "1").ready()
+    client, go = pool.client(), Path(short_dir, "go")
+    (pid,) = pool.worker_pids()
+    calls.start(lambda: client.execute(APP, "wait_for_file", str(go)))
+    wait_for(pool.busy, "it runs")
+    result = pool.ask(manage(STACKS, pid))["result"]
+    go.touch()
+    assert result["pid"] == pid
+    (stack,) = [stack for name, stack in result["stacks"].items() if name.startswith("dirty-slot")]
+    assert "in wait_for_file" in stack
+    assert "no dirty worker" in pool.ask(manage(STACKS, 1))["error"]["message"]
+    calls.join()
+
+
+def test_what_calls_were_like_is_told(start: Any) -> None:
+    pool = start("--workers", "1").ready()
+    client = pool.client()
+    client.execute(APP, "echo", 1)
+    with pytest.raises(DirtyAppError):
+        client.execute(APP, "boom")
+    with pytest.raises(DirtyTimeoutError):
+        client.execute(APP, "asleep", 60, timeout=0.05)
+    (app,) = pool.status()["apps"]
+    assert (app["calls"], app["errors"], app["timeouts"], app["refused"]) == (2, 1, 1, 0)
+    assert sum(app["latency"].values()) == 2

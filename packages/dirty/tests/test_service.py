@@ -7,6 +7,7 @@ import logging
 import os
 import selectors
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 from gunicorn.dirty.client import DirtyClient
 from gunicorn.dirty.errors import DirtyConnectionError
+from gunicorn.dirty.protocol import BinaryProtocol
 from gunicorn.dirty.service import SOCKET_VARIABLE, DirtyService
 
 APP = "sampleapps:Sample"
@@ -303,6 +305,26 @@ host.until(lambda: False, "the end", 60)
     wait_for(lambda: not os.path.exists(os.path.dirname(path)), "its files are gone", 2)
     with pytest.raises(DirtyConnectionError):
         DirtyClient(path).execute(APP, "echo", 1)
+
+
+def test_only_the_master_may_manage(host: Callable[..., Host]) -> None:
+    made = started(host)
+    path = made.service.snapshot()["socket"]
+    program = (
+        "import socket, sys; from gunicorn.dirty.protocol import BinaryProtocol as P\n"
+        "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n"
+        "s.sendall(P.encode_manage(1, 1, 1)); print(P.read_message(s))\n"
+        "s.sendall(P.encode_status(2)); print(P.read_message(s)['type']); s.close()"
+    )
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    refusal, status = done.stdout.splitlines()
+    assert "only the server's master" in refusal
+    assert status == "response"
+    with socket.socket(socket.AF_UNIX) as sock:  # this process is the master
+        sock.settimeout(20)
+        sock.connect(path)
+        sock.sendall(BinaryProtocol.encode_manage(1, 1, 1))
+        assert BinaryProtocol.read_message(sock)["result"]["spawned"] == 1
 
 
 def test_two_instances_do_not_touch_each_other(host: Callable[..., Host]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import stash
     from .app import DirtyApp
+    from .batching import batched
     from .client import DirtyClient, close_dirty_client, get_dirty_client, get_dirty_client_async
     from .current import CurrentCall, current_call
     from .errors import (
@@ -51,6 +52,7 @@ __all__ = [
     "StashFullError",
     "StashKeyNotFoundError",
     "StashTableNotFoundError",
+    "batched",
     "close_dirty_client",
     "current_call",
     "get_dirty_client",
@@ -63,6 +65,7 @@ __all__ = [
 # Where each name is, unless in errors.
 _HOMES = {
     "DirtyApp": "app",
+    "batched": "batching",
     **dict.fromkeys(("CurrentCall", "current_call"), "current"),
     **dict.fromkeys(("overload_asgi", "overload_wsgi"), "overload"),
     **dict.fromkeys(("DirtyClient", "close_dirty_client", "get_dirty_client", "get_dirty_client_async"), "client"),

@@ -58,6 +58,7 @@ class DirtyArbiter:
         if config.stash_file is not None:
             self.snapshots = Snapshots(self, config.stash_file, config.stash_interval)
         self._master = master
+        self._master_pid = os.getppid()
         self._allowed_uids = {os.geteuid(), 0, *(config.owner or ())[:1]}
         self._listening = False
 
@@ -133,6 +134,10 @@ class DirtyArbiter:
             sock.setblocking(False)
             widen(sock)
             self.dispatcher.callers.add(Caller(self.dispatcher, sock, credentials))
+
+    def may_manage(self, pid: int | None) -> bool:
+        """Whether the process may add and remove workers and end others' calls: where there is a master, only that."""
+        return self._master is None or pid is None or pid == self._master_pid
 
     def _unlisten(self) -> None:
         if self._listening:

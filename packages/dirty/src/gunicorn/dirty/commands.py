@@ -5,25 +5,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_dirty_protocol import Error, Manage, ManageOp, MessageType, ProtocolError, Response
+from gunicorn_dirty_protocol import Error, Manage, ManageOp, MessageType, ProtocolError, Response, decode
 
 from .call import PoolCall
 from .errors import DirtyError, DirtyProtocolError
 
 if TYPE_CHECKING:
     from .arbiter import DirtyArbiter
+    from .caller import Caller
     from .process import WorkerProcess
 
-__all__ = ["answer", "status"]
+__all__ = ["CANCEL_CALL", "STACKS", "answer", "status"]
+
+# Operations of MANAGE beside those of version 1. `count` is the id of a call (as STATUS has it); the pid of a worker.
+CANCEL_CALL = 3
+STACKS = 4
 
 
-def answer(arbiter: DirtyArbiter, kind: int, request_id: int, payload: bytes) -> bytes:
-    """The frame that answers a message of type `kind`; never raises for what the client sent."""
+def answer(arbiter: DirtyArbiter, caller: Caller, kind: int, request_id: int, payload: bytes) -> bytes | None:
+    """The frame that answers a message of type `kind`, None when the answer comes later; never raises for what the
+    client sent."""
     try:
         if kind == MessageType.STATUS:
             return Response(request_id, status(arbiter)).to_bytes()
         if kind == MessageType.MANAGE:
-            return Response(request_id, _manage(arbiter, Manage.from_payload(request_id, payload))).to_bytes()
+            if not arbiter.may_manage(caller.pid):
+                raise DirtyError(
+                    "only the server's master may manage the pool: use its control socket (gunicornc), or signals"
+                )
+            return _manage(arbiter, caller, request_id, payload)
         raise DirtyProtocolError(f"the arbiter does not answer messages of type 0x{kind:02x}")
     except ProtocolError as exc:
         error: DirtyError = DirtyProtocolError(f"malformed message of type 0x{kind:02x}: {exc}", payload)
@@ -54,6 +64,7 @@ def status(arbiter: DirtyArbiter) -> dict[str, Any]:
                 "current_workers": sum(p.ready_at is not None and path in p.apps for p in processes),
                 "worker_pids": [p.pid for p in processes if path in p.apps],
                 "queued": dispatcher.scheduler.queued(path),
+                **dispatcher.statistics[path].to_data(),
             }
             for path in dispatcher.scheduler.apps
         ],
@@ -72,6 +83,10 @@ def status(arbiter: DirtyArbiter) -> dict[str, Any]:
         "queued": dispatcher.scheduler.waiting,
         "connections": len(dispatcher.callers),
         "timeout": dispatcher.timeout,
+        "stash": [
+            {"table": table.name, "size": len(table.entries), "bytes": table.size}
+            for table in dispatcher.stash.store.tables.values()
+        ],
     }
 
 
@@ -103,7 +118,29 @@ def _slot(index: int, call: object, now: float) -> dict[str, Any]:
     }
 
 
-def _manage(arbiter: DirtyArbiter, message: Manage) -> dict[str, Any]:
+def _manage(arbiter: DirtyArbiter, caller: Caller, request_id: int, payload: bytes) -> bytes | None:
+    fields = decode(payload)
+    number = fields.get("count") if type(fields) is dict else None
+    if type(number) is int and fields.get("op") == CANCEL_CALL:
+        return Response(request_id, {"success": arbiter.dispatcher.cancel(number), "call": number}).to_bytes()
+    if type(number) is int and fields.get("op") == STACKS:
+        process = arbiter.supervisor.processes.get(number)
+        if process is None:
+            raise DirtyError(f"{number} is the pid of no dirty worker")
+
+        def tell(stacks: dict[str, str] | None) -> None:
+            if stacks is None:
+                error = DirtyError(f"dirty worker {number} does not answer: an action holds the interpreter's lock")
+                caller.send_error(request_id, error)
+            else:
+                caller.send_frame(Response(request_id, {"pid": number, "stacks": stacks}).to_bytes())
+
+        process.ask_stacks(tell)
+        return None
+    return Response(request_id, _scale(arbiter, Manage.from_payload(request_id, payload))).to_bytes()
+
+
+def _scale(arbiter: DirtyArbiter, message: Manage) -> dict[str, Any]:
     if message.count < 1:
         raise DirtyProtocolError(f"the number of workers to add or remove is {message.count}, it must be 1 or more")
     adding = message.op is ManageOp.ADD

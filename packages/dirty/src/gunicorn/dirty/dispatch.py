@@ -7,6 +7,7 @@ supervisor: that one has nothing left to do, broke the protocol, or hangs.
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from . import commands
 from .call import PoolCall, ReceiveBuffer
 from .errors import (
     DirtyAppNotFoundError,
+    DirtyCancelledError,
     DirtyError,
     DirtyNoWorkersAvailableError,
     DirtyOverloadedError,
@@ -24,6 +26,7 @@ from .loop import Loop, Timer
 from .process import ProcessState
 from .scheduler import NoWorkers, QueueFull, Scheduler, UnknownApp
 from .stash_desk import StashDesk
+from .statistics import AppStatistics
 from .wire import Routes
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ class Dispatcher:
         self.cancel_grace = float(arbiter.config.cancel_grace)
         self.callers: set[Caller] = set()
         self.stash = StashDesk(arbiter.loop)
+        self.statistics: defaultdict[str, AppStatistics] = defaultdict(AppStatistics)  # by app
         self.stopping = False
         self.next_call_id: Callable[[], int] = itertools.count(1).__next__
         self._deadlines: Timer | None = None
@@ -70,7 +74,24 @@ class Dispatcher:
 
     def command(self, caller: Caller, kind: int, request_id: int, payload: bytes) -> None:
         """A message that is for the arbiter itself."""
-        caller.send_frame(commands.answer(self.arbiter, kind, request_id, payload))
+        frame = commands.answer(self.arbiter, caller, kind, request_id, payload)
+        if frame is not None:
+            caller.send_frame(frame)
+
+    def cancel(self, call_id: int) -> bool:
+        """End the call with this id of ours; its caller gets DirtyCancelledError. False when there is none."""
+        calls = (call for caller in self.callers for call in caller.calls.values())
+        call = next((call for call in calls if call.id == call_id), None)
+        if call is None:
+            return False
+        self.arbiter.log.warning("%s of %s is cancelled by an operator", call.action, call.app)
+        error = DirtyCancelledError(f"{call.action} of {call.app} was cancelled by an operator")
+        waited = self.scheduler.drop(call)
+        link = call.slot
+        self._fail(call, error)
+        if not waited and isinstance(link, SlotLink):
+            self._end(link, call)
+        return True
 
     def worker_broken(self, process: WorkerProcess, reason: str) -> None:
         self.arbiter.supervisor.broken(process, reason)
@@ -95,8 +116,10 @@ class Dispatcher:
                 call.app, f"Dirty app not found: {call.app} (the pool has: {known}; see setting dirty_apps)"
             ) from None
         except NoWorkers:
+            self.statistics[call.app].refused += 1
             raise self._no_workers(call.app) from None
         except QueueFull:
+            self.statistics[call.app].refused += 1
             count = self.scheduler.queued(call.app)
             raise DirtyOverloadedError(
                 call.app, f"{count} calls wait for {call.app} already (dirty_queue_size); try again later"
@@ -117,6 +140,7 @@ class Dispatcher:
             caller.calls.pop(call.caller_id, None)
             caller.release(link)
             call.caller = None
+            self.statistics[call.app].count(self.loop.now - call.arrived, link.failed)
         if call.body_left:
             if caller is not None:
                 caller.forget_body(call)
@@ -239,6 +263,7 @@ class Dispatcher:
 
     def _timed_out(self, call: PoolCall) -> DirtyError:
         """What the caller is told when the deadline has passed."""
+        self.statistics[call.app].timeouts += 1
         what = f"{call.action} of {call.app}"
         if call.started is None and not self.scheduler.can_run_now(call.app):
             waited = self.loop.now - call.arrived

@@ -13,7 +13,7 @@ from .call import ID, ID_OFFSET, READ_SIZE, PoolCall
 from .loop import HANGUP, READ, WRITE, Timer
 from .outbox import Outbox
 from .scheduler import Member, Slot
-from .wire import CHUNK, END, HEADER, HEADER_SIZE, MAGIC, RESPONSE, VERSION, write_deadline
+from .wire import CHUNK, END, ERROR, HEADER, HEADER_SIZE, MAGIC, RESPONSE, VERSION, write_deadline
 
 if TYPE_CHECKING:
     from .dispatch import Dispatcher
@@ -30,12 +30,13 @@ class SlotLink(Slot):
     :ivar index: which of its worker's slots it is, from 0
     :ivar ending: the call was ended (timeout, caller gone); its answer is dropped and its worker is given a grace
         period
+    :ivar failed: the frame at hand is an ERROR
     :ivar used: how many calls it has had
     """
 
     __slots__ = (
         "_answer_left", "_buffer", "_cut", "_grace", "_last", "_padding", "_rest", "_sock",
-        "closed", "ending", "index", "outbox", "pool", "process", "used",
+        "closed", "ending", "failed", "index", "outbox", "pool", "process", "used",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +54,7 @@ class SlotLink(Slot):
         self.index = index
         self.ending = False
         self.used = 0
+        self.failed = False
         self.closed = False
         self._sock = sock
         self._buffer = pool.buffer
@@ -205,6 +207,7 @@ class SlotLink(Slot):
             pos += HEADER_SIZE
             self._answer_left = length
             self._last = kind != CHUNK
+            self.failed = kind == ERROR
 
     def lost(self) -> None:
         """The worker has closed its end: it is exiting or dead; its process's end settles the rest."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import os
 import signal
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .call import PoolCall
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .arbiter import DirtyArbiter
 
 __all__ = ["ProcessState", "Seat", "WorkerProcess"]
+
+_PATIENCE = 3.0  # seconds for a worker to say what its threads do
 
 
 class ProcessState(str, enum.Enum):
@@ -82,6 +85,8 @@ class WorkerProcess:
         self.boot_error = ""
         self.kill_timer: Timer | None = None
         self.pid = 0
+        self._requests = 0
+        self._asked: dict[int, Callable[[dict[str, str] | None], None]] = {}
         self.lifeline = -1
         self._channel: Channel | None = None
         self._fork()
@@ -156,6 +161,10 @@ class WorkerProcess:
             call = self.links[index].call
             if isinstance(call, PoolCall) and call.id == call_id:
                 self.links[index].pad()
+        elif "stacks" in message:
+            tell = self._asked.pop(message["request"], None)
+            if tell is not None:
+                tell(message["stacks"])
         elif message.get("leaving"):
             self.arbiter.supervisor.leaving(self)
 
@@ -176,6 +185,20 @@ class WorkerProcess:
         has not come whole yet."""
         if self._channel is not None:
             self._channel.send({"cancel": [index, call_id, acknowledge]})
+
+    def ask_stacks(self, tell: Callable[[dict[str, str] | None], None]) -> None:
+        """Have `tell` called with what its threads run (names to tracebacks), or None when it does not answer."""
+        self._requests += 1
+        number = self._requests
+        self._asked[number] = tell
+        if self._channel is not None:
+            self._channel.send({"stacks": number})
+
+        def late() -> None:
+            if self._asked.pop(number, None) is not None:
+                tell(None)
+
+        self.arbiter.loop.call_later(_PATIENCE, late)
 
     def stop(self, grace: float) -> None:
         """Ask it to close its apps and exit; it is killed after `grace` seconds."""

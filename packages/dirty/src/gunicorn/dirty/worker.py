@@ -142,6 +142,8 @@ class DirtyWorker:
                     self._slots[index].cancel(call_id)
                     if acknowledge:
                         control.send({"cancelled": [index, call_id]})
+                elif "stacks" in message:
+                    control.send({"stacks": _stacks(), "request": message["stacks"]})
                 elif message.get("stop"):
                     return
 
@@ -166,6 +168,16 @@ class DirtyWorker:
         reopen = getattr(self.log, "reopen_files", None)
         if reopen is not None:
             reopen()
+
+
+def _stacks() -> dict[str, str]:
+    """What each thread runs at the moment: its name to its traceback."""
+    frames = sys._current_frames()
+    return {
+        f"{thread.name} ({thread.ident})": "".join(traceback.format_stack(frames[thread.ident]))
+        for thread in threading.enumerate()
+        if thread.ident in frames
+    }
 
 
 def die_with(lifeline: int) -> None:
