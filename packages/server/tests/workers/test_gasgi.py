@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,7 @@ import asyncio, os, time
 from pathlib import Path
 
 HERE = Path(__file__).parent
+held = []
 
 
 async def app(scope, receive, send):
@@ -50,6 +52,12 @@ async def app(scope, receive, send):
             (HERE / "forever-cancelled").touch()
     elif path == "/loop":
         text = type(asyncio.get_running_loop()).__module__.split(".")[0]
+    elif path == "/stuck":
+        (HERE / "stuck-started").touch()
+        await asyncio.Event().wait()
+    elif path == "/leave":
+        asyncio.ensure_future(linger())
+        held.append(await asyncio.open_connection("127.0.0.1", scope["server"][1]))
     elif path == "/orphan":
         asyncio.ensure_future(fail())
     body = (text if path == "/loop" else str(scope["state"]["pid"])).encode()
@@ -59,6 +67,13 @@ async def app(scope, receive, send):
 
 async def fail():
     raise ValueError("nobody awaits this")
+
+
+async def linger():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        (HERE / "linger-ended").touch()
 
 
 async def no_lifespan(scope, receive, send):
@@ -186,10 +201,58 @@ def test_a_worker_whose_loop_is_blocked_is_replaced(
     assert "WORKER TIMEOUT" in server.output
 
 
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGQUIT])
+def test_int_and_quit_end_a_worker_whose_loop_is_blocked(
+    asgi: Serve, get: Any, eventually: Eventually, short_path: Path, signum: signal.Signals
+) -> None:
+    server = asgi("--graceful-timeout", "60")
+    get(server, "/hang")
+    eventually((short_path / "hang-started").exists, "start of the request")
+    server.send(signum)
+    assert server.wait() == 0
+    assert server.group() == []
+
+
+def test_a_request_over_the_timeout_is_logged_and_the_worker_replaced(
+    asgi: Serve, get: Any, eventually: Eventually, short_path: Path
+) -> None:
+    server = asgi("--timeout", "1")
+    [pid] = server.wait_for_children(1)
+    get(server, "/stuck")
+    eventually((short_path / "stuck-started").exists, "start of the request")
+    server.wait_for_children(1, without={pid})
+    assert int(eventually(server.try_get, "answer")) != pid
+    assert "A request runs for over 1 seconds, GET /stuck; replacing the worker." in server.output
+    assert 'asgi_app.py", line' in server.output
+    assert "WORKER TIMEOUT" not in server.output
+
+
+def test_what_the_application_leaves_behind_is_ended_without_a_word(
+    asgi: Serve, short_path: Path, eventually: Eventually
+) -> None:
+    server = asgi(PYTHONWARNINGS="always::ResourceWarning")
+    server.get("/leave")
+    server.send(signal.SIGTERM)
+    assert server.wait() == 0
+    assert (short_path / "linger-ended").exists()
+    assert "ResourceWarning" not in server.output
+    assert "never" not in server.output
+
+
+def test_tls(asgi: Serve, tls_files: Any) -> None:
+    server = asgi("--certfile", tls_files.combined)
+    [(port,)] = [server.wait_for(r"Listening at: https://127\.0\.0\.1:(\d+)")]
+    [pid] = server.wait_for_children(1)
+    connection = http.client.HTTPSConnection("localhost", int(port), timeout=20, context=tls_files.context())
+    connection.request("GET", "/")
+    assert int(connection.getresponse().read()) == pid
+    connection.close()
+
+
 def test_a_waiting_request_is_not_a_hanging_worker(
     asgi: Serve, get: Any, eventually: Eventually, short_path: Path
 ) -> None:
-    server = asgi("--timeout", "1", "--max-requests", "3")
+    server = asgi("--timeout", "30", "--max-requests", "3")
     [pid] = server.wait_for_children(1)
     client = get(server, "/slow")
     eventually((short_path / "slow-started").exists, "start of the request")
@@ -208,6 +271,33 @@ def test_max_requests_replaces_the_worker_without_losing_a_request(asgi: Serve, 
     assert len(set(pids)) >= 3
     assert pids.count(first) >= 20
     assert "Autorestarting worker after 20 requests." in server.output
+
+
+def test_max_requests_loses_nothing_under_load(asgi: Serve) -> None:
+    """Clients that use their connections all the time, over several replacements."""
+    server = asgi("-w", "2", "--max-requests", "150", "--max-requests-jitter", "50")
+    server.wait_for_children(2)
+    port, failures, pids = server.port, [], set()
+
+    def use(count: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        for _ in range(count):
+            try:
+                connection.request("GET", "/")  # connects again after Connection: close
+                pids.add(connection.getresponse().read())
+            except Exception as error:
+                failures.append(error)
+                connection.close()
+        connection.close()
+
+    threads = [threading.Thread(target=use, args=(300,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(pids) > 4
+    assert "Autorestarting worker" in server.output
 
 
 def test_a_failed_startup_ends_the_master_with_the_reason(asgi: Serve) -> None:
