@@ -188,13 +188,12 @@ class GreenletDriver:
 
     def _show(self, now: float) -> None:
         """Show the request that has run longest in the scoreboard."""
-        oldest = max(self._clients, key=lambda client: client.occupies(now), default=None)
+        busy = [client for client in self._clients if client.busy_since]
+        oldest = min(busy, key=lambda client: client.busy_since, default=None)
         slot = self._worker.scoreboard
-        if oldest is not None and oldest.busy_since:
-            slot.d[BUSY_SINCE] = oldest.busy_since
-            slot.text[:] = oldest.label
-        else:
-            slot.d[BUSY_SINCE] = 0.0
+        slot.d[BUSY_SINCE] = oldest.busy_since if oldest is not None else 0.0
+        if oldest is not None and oldest.request is not None:
+            slot.text[:] = oldest.request.target.label
         if slot.q[STATE] in (WorkerState.IDLE, WorkerState.BUSY):
             slot.q[STATE] = WorkerState.BUSY if slot.d[BUSY_SINCE] else WorkerState.IDLE
 

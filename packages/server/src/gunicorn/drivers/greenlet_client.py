@@ -61,7 +61,7 @@ class Client:
     __slots__ = (
         "_body_bytes", "_body_since", "_driver", "_environ", "_greedy", "_http", "_owner", "_peer", "_queued",
         "_reader", "_recv", "_send", "_shown", "_since", "_sock", "_waits", "_writer", "busy_since", "given_up",
-        "greenlet", "overdue",
+        "greenlet", "overdue", "request",
     )  # fmt: skip
 
     reads_first = False  # whether there may be something to receive though the socket is not readable
@@ -87,6 +87,7 @@ class Client:
         )
         self._greedy = 0  # bytes that the application streamed without giving way
         self.busy_since = 0.0  # when the application was called, later by what it has waited for the client; 0.0: idle
+        self.request: Request | None = None  # that the application was called with last
         self.overdue = False
         self.given_up = False
         self._open()
@@ -134,6 +135,7 @@ class Client:
             environ = self._environ
             if environ is None:
                 environ = self._begin_environ()
+            self.request = request
             self.busy_since = monotonic()
             run(http, request, body, environ, transmit)  # type: ignore[arg-type]
             self.busy_since = 0.0
@@ -374,12 +376,6 @@ class Client:
                 self.busy_since += monotonic() - began
 
     # ---------------------------------------------------------------- called by the timekeeper
-
-    @property
-    def label(self) -> bytes:
-        """What the scoreboard shows of the request at hand."""
-        request = self._http.request
-        return request.target.label if request is not None else b""
 
     def occupies(self, now: float) -> float:
         """Seconds that the request at hand has occupied the application; 0.0 while it waits for its client."""
