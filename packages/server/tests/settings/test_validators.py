@@ -172,3 +172,10 @@ def test_certificates_of_clients() -> None:
     assert [v.validate_cert_reqs(val) for val in (0, "1", ssl.CERT_REQUIRED)] == [0, 1, 2]
     with pytest.raises(ValueError, match=r"3 is none of: 0 \(no certificate\), 1 \(optional\), 2 \(required\)"):
         v.validate_cert_reqs(3)
+
+
+def test_paths() -> None:
+    assert [v.validate_path(val) for val in (None, "", " /healthz ")] == [None, None, "/healthz"]
+    for val in ("healthz", "/a b", "/a?b", "/\u00e9"):
+        with pytest.raises(ValueError, match="is not a path: it begins with /"):
+            v.validate_path(val)

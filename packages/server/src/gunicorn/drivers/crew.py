@@ -28,6 +28,8 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from gunicorn.drivers.reserve import Reserve
+
 if TYPE_CHECKING:
     from gunicorn.drivers.channel import Channel
     from gunicorn.drivers.selector import SelectorDriver
@@ -41,6 +43,7 @@ QUIET: Final = 200  # ticks without a request after which the first follower sle
 SUPERVISE: Final = 1.0  # seconds between the main thread's looks at the crew
 FAREWELL: Final = 1.0  # seconds that threads without a request have to end with the driver
 GRACE: Final = 0.002  # seconds that a thread waits for its client before it gives up its place
+STAND_IN: Final = 0.02  # seconds between looks whether all places are taken, where there is a health path
 SPARE: Final = 10.0  # seconds that a thread without a place waits for one before it ends
 
 
@@ -90,6 +93,8 @@ class Crew:
         self._driver.on_wakeup(self._nudge, self._interrupt)
         for _ in range(self._places):
             self._start_member()
+        if self._driver.health is not None:
+            threading.Thread(target=self._stand_in, name="gunicorn-health", daemon=True).start()
         self._worker.notify()  # ready to serve
         self._supervise()
         self._dismiss()
@@ -116,6 +121,8 @@ class Crew:
             while not self._driver.stopped:
                 if self._returning and self._give_place(member) and not self._get_place(member):
                     return
+                if self._driver.reserved_for:
+                    self._push()
                 with self._first:
                     leads = self._take_over(member)
                 if leads:
@@ -178,6 +185,34 @@ class Crew:
             self._bell.release()
         except RuntimeError:  # it is ringing already
             pass
+
+    def _stand_in(self) -> None:
+        """The thread for the health path: it polls while all places are taken, and holds what else comes."""
+        driver = self._driver
+        waiter = select.poll()
+        waiter.register(self._end, select.POLLIN)
+        while not waiter.poll(STAND_IN * 1000) and not driver.stopped:
+            if not self._all_taken() or not self._baton.acquire(blocking=False):
+                continue
+            driver.reserved_for = threading.get_ident()
+            held = []
+            while self._all_taken() and (channel := driver.next_channel()) is not None:
+                assert isinstance(channel, Reserve)
+                try:
+                    channel.on_ready()
+                except Exception:
+                    driver.fail(channel)
+                if channel.held is None:
+                    driver.release(channel)
+                else:
+                    held.append(channel)
+            driver.reserved_for = 0
+            driver.ready.extend(held)
+            self._baton.release()
+            self._call()
+
+    def _all_taken(self) -> bool:
+        return sum(1 for member in list(self._members.values()) if member.since) >= self._places
 
     # ---------------------------------------------------------------- waiting for a client
 

@@ -31,6 +31,7 @@ from gunicorn.drivers.channel import host_of as host_of
 from gunicorn.drivers.poller import EXCLUSIVE, READ, make_poller
 from gunicorn.drivers.runner import Runner
 from gunicorn.drivers.spool import SpoolRoom
+from gunicorn.health import HealthPath
 from gunicorn.http.h1.head import HeadReader
 from gunicorn.http.h1.response import Preamble
 from gunicorn.http.policy import Policy
@@ -59,7 +60,9 @@ class SelectorDriver:
         self.sendfile = sendfile.AVAILABLE and cfg.sendfile is not False and not cfg.is_ssl
         self.wait: Callable[[Channel, int, float | None], bool] = self.wait_inline
         self.interrupted = False  # the polling thread shall come back though it has found nothing
-        self._make_channel = make_channels(worker)
+        self.health = HealthPath.of(worker)
+        self.reserved_for = 0  # the thread that polls for the health path alone, while all others are taken
+        self._make_channel = make_channels(worker, self.health)
         self.now = monotonic()
         self.ready: deque[Channel] = deque()
         self.channels: dict[int, Channel] = {}
@@ -321,12 +324,18 @@ class SelectorDriver:
             channel.begin_drain()
 
 
-def make_channels(worker: Any) -> Callable[[SelectorDriver, socket.socket, Any], Channel]:
-    """What makes the channels of *worker*: plain ones, or under TLS."""
-    if not worker.cfg.is_ssl:
-        return Channel
-    from gunicorn.drivers.tls_channel import TLSChannel
-
+def make_channels(worker: Any, health: HealthPath | None) -> Callable[[SelectorDriver, socket.socket, Any], Channel]:
+    """What makes the channels of *worker*: plain ones or under TLS, with or without a health path."""
     cfg = worker.cfg
-    context, eager, ragged = sock.ssl_context(cfg), cfg.do_handshake_on_connect, cfg.suppress_ragged_eofs
-    return lambda driver, client, peer: TLSChannel(driver, client, peer, context, eager, ragged)
+    if not cfg.is_ssl:
+        if health is None:
+            return Channel
+        from gunicorn.drivers.reserve import ReserveChannel
+
+        return lambda driver, client, peer: ReserveChannel(driver, client, peer, health)
+    from gunicorn.drivers.tls_channel import ReserveTLSChannel, TLSChannel
+
+    tls = sock.ssl_context(cfg), cfg.do_handshake_on_connect, cfg.suppress_ragged_eofs
+    if health is None:
+        return lambda driver, client, peer: TLSChannel(driver, client, peer, *tls)
+    return lambda driver, client, peer: ReserveTLSChannel(driver, client, peer, *tls, health=health)

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.drivers.channel import Channel, host_of
 from gunicorn.drivers.poller import READ, WRITE
+from gunicorn.drivers.reserve import Reserve
 from gunicorn.tls import connection_variables
 
 if TYPE_CHECKING:
     from gunicorn.drivers.selector import SelectorDriver
+    from gunicorn.health import HealthPath
 
 RECORD: Final = 16384  # bytes of the largest TLS record (RFC 8446 section 5.1); one SSL_read never gives more
 SEND_SIZE: Final = 65536  # bytes of one SSL_write, which has to be repeated as it was when it could not be done
@@ -181,3 +183,14 @@ class TLSChannel(Channel):
         if not self.closed and not self.lingering and self._established:
             self._stream.say_goodbye()
         super().close()
+
+
+class ReserveTLSChannel(Reserve, TLSChannel):
+    """One that answers the health path of its driver."""
+
+    __slots__ = ("_health", "held")
+
+    def __init__(self, *args: Any, health: HealthPath) -> None:
+        super().__init__(*args)
+        self._health = health
+        self.held = None

@@ -213,6 +213,15 @@ validate_reload_engine = one_of("auto", "poll", "inotify")
 validate_asgi_loop = one_of("auto", "asyncio", "uvloop")
 validate_asgi_lifespan = one_of("auto", "on", "off")
 
+
+def validate_path(val: Any) -> str | None:
+    """A path of URLs as clients send it, from the slash on."""
+    text = validate_string(val)
+    if text and (not text.startswith("/") or not text.isascii() or any(char in text for char in " ?#")):
+        raise ValueError(f"{val!r} is not a path: it begins with / and has no query, space or non-ASCII character")
+    return text or None
+
+
 TLS_NEGOTIATED = 17  # ssl.PROTOCOL_TLS_SERVER; as a number, so that ssl need not be imported
 _SSL_VERSIONS = {
     "TLS": TLS_NEGOTIATED,

@@ -12,6 +12,7 @@ EXPECTED: dict[str, tuple[str, object]] = {
     "timeout": ("-t --timeout", 30),
     "graceful_timeout": ("--graceful-timeout", 30),
     "keepalive": ("--keep-alive", 2),
+    "health_path": ("--health-path", None),
     "asgi_loop": ("--asgi-loop", "auto"),
     "asgi_lifespan": ("--asgi-lifespan", "auto"),
     "asgi_disconnect_grace_period": ("--asgi-disconnect-grace-period", 3),

@@ -123,6 +123,19 @@ SETTINGS: tuple[Declaration, ...] = (
         "desc": "Seconds to wait for the next request on a connection; 0 closes it after each.",
     },
     {
+        "name": "health_path",
+        "section": SECTION,
+        "cli": ("--health-path",),
+        "meta": "PATH",
+        "validator": validators.validate_path,
+        "default": None,
+        "desc": """\
+            A path, such as /healthz, that workers answer themselves: 200 ok, or 503 draining when about to end.
+
+            It is answered while all threads of a gthread worker are busy, and between the requests of a sync worker.
+            """,
+    },
+    {
         "name": "asgi_loop",
         "section": SECTION,
         "cli": ("--asgi-loop",),
