@@ -125,6 +125,9 @@ class TestFailures:
             ([start(200, [[b"a", b"b\r\nc: d"]]), body()], "control character"),
             ([start(200, [[b"a b", b""]]), body()], "not a token"),
             ([start(99), body()], "no final response"),
+            ([start("200"), body()], "not a number"),
+            ([{"type": "http.response.push"}], "none that an HTTP response has"),
+            ([start(), {"type": "http.response.trailers", "headers": []}], "trailers=True"),
             ([start(1000), body()], "not a number of three digits"),
             ([start(200, [(b"content-length", b"5")]), body(b"x")], "Content-Length is 5"),
             ([start(200, [(b"content-length", b"x")]), body(b"x")], "not a number"),
@@ -234,6 +237,50 @@ class TestFailures:
                 assert (await client.answer())[2] == b"ok"
                 client.send("GET / HTTP/1.0\r\n\r\n")
                 assert (await client.answer())[0] == 200
+
+        run(main())
+
+    def test_trailers(self, run: Any, serving: Any) -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert ("http.response.trailers" in scope["extensions"]) == (scope["http_version"] != "1.0")
+            await send({**start(), "trailers": True})
+            await send({"type": "http.response.early_hint", "links": [b"</a>"]})  # the head is not on its way yet
+            await send(body(b"abc", more=True))
+            await send(body(b"d"))
+            await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"1")], "more_trailers": True})
+            await send({"type": "http.response.trailers", "headers": [[b"x-b", b"2"], (b"content-length", b"4")]})
+
+        async def main() -> None:
+            async with serving(app) as site:
+                client = await site.connect()
+                client.send("GET / HTTP/1.1\r\nHost: h\r\nTE: trailers\r\n\r\n")
+                assert await client.head() == (103, {"link": "</a>"})
+                assert (await client.head())[1]["transfer-encoding"] == "chunked"
+                rest = b"3\r\nabc\r\n1\r\nd\r\n0\r\nx-sum: 1\r\nx-b: 2\r\n\r\n"
+                assert await client.reader.readexactly(len(rest)) == rest
+                client.send("HEAD / HTTP/1.1\r\nHost: h\r\nTE: trailers\r\n\r\n")
+                assert (await client.head())[0] == 103
+                assert (await client.answer(bodiless=True))[0] == 200
+                client.send(GET)  # it does not say that it takes them
+                assert (await client.head())[0] == 103
+                assert (await client.answer())[2] == b"abcd"
+                client.send("GET / HTTP/1.0\r\nTE: trailers\r\n\r\n")
+                assert (await client.answer())[2] == b"abcd"
+                assert site.messages() == []
+
+        run(main())
+
+    def test_trailers_that_never_come(self, run: Any, serving: Any) -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({**start(), "trailers": True})
+            await send(body(b"abc"))
+
+        async def main() -> None:
+            async with serving(app) as site:
+                client = await site.connect()
+                client.send(GET)
+                assert not (await client.ended()).endswith(b"0\r\n\r\n")
+                assert site.messages() == ["The application returned without completing its response to /"]
 
         run(main())
 
