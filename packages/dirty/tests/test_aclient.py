@@ -284,3 +284,41 @@ def test_cancellation_by_anyio(shared: Any) -> None:
         await client.close_async()
 
     run(main)
+
+
+def test_anyios_cancellation_ends_the_call(shared: Any) -> None:
+    anyio = pytest.importorskip("anyio")
+
+    async def main() -> None:
+        client = shared.client(None)
+        before = await client.execute_async(APP, "echo", 1)
+        assert before == 1
+        with anyio.move_on_after(0.2) as scope:
+            await client.execute_async(APP, "asleep", 3600)
+        assert scope.cancelled_caught
+        with anyio.move_on_after(0.2) as scope:
+            async for _ in client.stream_async(APP, "aforever"):
+                pass
+        assert scope.cancelled_caught
+        assert await client.execute_async(APP, "echo", 2) == 2
+        await client.close_async()
+
+    anyio.run(main)
+    shared.idle()
+
+
+def test_a_call_marked_idempotent_is_repeated(shared: Any, short_dir: str) -> None:
+    async def main() -> None:
+        client = shared.client(None).using(idempotent=True)
+        keys = await client.execute_async(APP, "die_once", os.path.join(short_dir, "keys"), timeout=20)
+        assert len(keys) == 2
+        assert keys[0] == keys[1]
+        with pytest.raises(DirtyTimeoutError, match=r"more than 0\.2 seconds"):
+            await client.execute_async(APP, "asleep", 3600, timeout=0.2)
+        with pytest.raises(DirtyTimeoutError, match=r"more than 0\.2 seconds"):
+            async for _ in client.stream_async(APP, "aforever", timeout=0.2):
+                pass
+        await client.close_async()
+
+    asyncio.run(main())
+    shared.ready()

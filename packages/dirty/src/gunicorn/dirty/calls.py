@@ -74,7 +74,7 @@ class Attempts:
     def options(self, now: float) -> Options:
         """For the next attempt: the same key, and what is left of the time."""
         self._made += 1
-        if self._deadline is None:
+        if self._deadline is None or self._made == 1:
             return self._options
         return self._options._replace(deadline=max(self._deadline - now, 0.001))
 
