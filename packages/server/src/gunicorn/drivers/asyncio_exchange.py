@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.asgi.cycle import COMPLETE, EXPECTED, FAILED, ClientDisconnected, HTTPCycle, Message
 from gunicorn.http.errors import LocalProtocolError
-from gunicorn.http.events import OutEvent, Request, ResponseHead
+from gunicorn.http.events import Data, OutEvent, Request, ResponseHead
 
 if TYPE_CHECKING:
     from gunicorn.drivers.asyncio import HTTPProtocol
 
+JOINED: Final = 16384  # bytes of a block up to which joining it with its frame is cheaper than writing several pieces
 FAILURE_HEADERS: Final = ((b"content-type", b"text/plain; charset=utf-8"),)
 FAILURE_PAGE: Final = b"Internal Server Error\n"
 
@@ -97,7 +98,10 @@ class Exchange(HTTPCycle):
             conn.send(event)
         except (LocalProtocolError, TypeError) as error:
             self._send_again(event, error)
-        protocol.transport.write(conn.data_to_send())
+        if type(event) is Data and len(event.data) > JOINED:
+            protocol.transport.writelines(conn.parts_to_send())
+        else:
+            protocol.transport.write(conn.data_to_send())
         if self.state == COMPLETE:
             report = protocol.server.on_end
             if report is not None:

@@ -345,6 +345,11 @@ class H1Connection:
         out.clear()
         return data
 
+    def parts_to_send(self) -> list[bytes]:
+        """:meth:`data_to_send` in pieces, for drivers that can write those without joining them."""
+        out, self._out = self._out, []
+        return out
+
     def _send_informational(self, event: Informational) -> None:
         request = self.request
         if request is None or self._framing != NOT_STARTED:
