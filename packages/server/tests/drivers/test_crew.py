@@ -288,7 +288,7 @@ def standstill(app: Streams) -> bool:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_slow_readers_of_streams_take_no_thread_away(threads: int, serve_wsgi: Serve, eventually: Eventually) -> None:
     app = Streams()
-    site = serve_wsgi(app, threads=threads)
+    site = serve_wsgi(app, threads=threads, policy={"keepalive": 600.0})
     readers = [stream_slowly(site) for _ in range(8)]
     eventually(lambda: app.asked >= 8 and standstill(app), "that all wait for their readers")
     other = site.connect()
@@ -312,7 +312,7 @@ def test_slow_senders_of_large_bodies_take_no_thread_away(
     threads: int, serve_wsgi: Serve, eventually: Eventually
 ) -> None:
     app = Streams()
-    site = serve_wsgi(app, threads=threads)
+    site = serve_wsgi(app, threads=threads, policy={"keepalive": 600.0})
     senders = [site.connect() for _ in range(6)]
     for sender in senders:
         sender.send(b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100_000)

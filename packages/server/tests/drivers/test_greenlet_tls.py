@@ -169,9 +169,9 @@ def test_the_drain_ends_handshakes_and_serves_requests(serve: Serve, connect: Co
     half.send(GET[:10])
     used.get()
     site.send_signal(signal.SIGTERM)
+    assert used.closed()  # so the drain has begun
     half.send(GET[10:])
     assert half.answer()[1]["connection"] == "close"
-    assert used.closed()
     assert shaking.closed()
     assert site.wait()[0] == 0
 

@@ -4,7 +4,6 @@ import contextlib
 import os
 import socket
 import ssl
-import threading
 from collections.abc import Callable
 from typing import Any
 from wsgiref.validate import validator
@@ -83,12 +82,10 @@ def test_pipelines_and_bodies(serve: Serve, connect: Any) -> None:
     peer = connect(serve())
     body = os.urandom(3_000_000)
     raw = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    sender = threading.Thread(target=peer.send, args=(GET + raw + GET,))
-    sender.start()
+    peer.send(GET + raw + GET)
     assert peer.answer()[0] == 200
     assert peer.answer()[2] == body
     assert peer.answer()[0] == 200
-    sender.join()
 
 
 def test_requests_that_come_in_one_record_and_byte_by_byte(serve: Serve, connect: Any) -> None:
