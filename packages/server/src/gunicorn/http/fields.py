@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 
 from gunicorn.http.errors import (
     ContentTooLarge,
@@ -77,13 +77,8 @@ class Acquaintance:
         return False
 
 
-class Name(NamedTuple):
-    """A valid field name: in lower case, as a WSGI key, what it means, and the value that says https if it may."""
-
-    lower: bytes
-    key: str
-    kind: int
-    https: bytes | None
+Name = tuple[bytes, str, int, bytes | None]
+"""A valid field name: in lower case, as a WSGI key, what it means, and the value that says https if it may."""
 
 
 class Field:
@@ -177,7 +172,7 @@ class FieldTable:
             kind = SCHEME
         elif b"_" in name:
             kind = UNDERSCORED
-        found = Name(name, environ_key(name), kind, https)
+        found = name, environ_key(name), kind, https
         if len(raw) <= LONGEST_KEPT_NAME:
             if len(self._names) >= MOST_KEPT_NAMES:
                 self._names.clear()

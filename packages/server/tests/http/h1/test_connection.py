@@ -410,13 +410,13 @@ def test_an_upload_is_handed_on_without_copies(connect: Connect) -> None:
     http = connect()
     http.receive_data(post(b"Content-Length: 200000"))
     http.next_event()
-    for _ in range(2):
+    for last in (False, True):
         block = b"x" * 100_000
         http.receive_data(block)
         event = http.next_event()
         assert isinstance(event, Data)
         assert event.data is block
-    assert event.end_stream
+        assert event.end_stream is last
 
 
 def test_a_long_pipeline_is_read_in_linear_time(connect: Connect) -> None:

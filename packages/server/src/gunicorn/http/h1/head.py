@@ -95,10 +95,13 @@ class HeadReader:
         lines = head.split(b"\r\n")
         first = lines.pop(0)
         target = self._targets.get(first) or self.read_target(first)
-        known, read = self.table.known.get, self.table.read
         if len(lines) > self._most_fields:
             self._refuse_many(lines)
-        fields = [known(line) or read(line) for line in lines]
+        fields: list[Field] = list(map(self.table.known.get, lines))  # type: ignore[arg-type]
+        if not all(fields):
+            for place, known in enumerate(fields):
+                if known is None:
+                    fields[place] = self.table.read(lines[place])
 
         minor = target.version[1]
         scheme = "https" if secure else "http"
