@@ -43,6 +43,12 @@ def test_a_request_over_timeout_is_replaced_with_its_worker(serve: Serve, eventu
     assert "WORKER TIMEOUT" not in server.output
 
 
+def test_replacements_fail_no_request_of_clients_at_work(serve: Serve, hammer_until: Any) -> None:
+    server = serve("-k", "gthread", "--threads", "2", "--max-requests", "60", app="wsgi_apps:app")
+    failures = hammer_until(server, lambda: server.wait_for("Autorestarting worker after", 3))
+    assert failures == []
+
+
 def test_term_finishes_what_runs(serve: Serve, eventually: Eventually) -> None:
     server = serve("-k", "gthread", "--threads", "2", app="wsgi_apps:app")
     begun = server.directory / "x"

@@ -50,6 +50,12 @@ def test_max_requests_loses_nothing(serve: Serve) -> None:
     assert len(pids) > 1
 
 
+def test_replacements_fail_no_request_of_clients_at_work(serve: Serve, hammer_until: Any) -> None:
+    server = serve("-k", "sync", "-w", "2", "--max-requests", "60", "--max-requests-jitter", "30", app="wsgi_apps:app")
+    failures = hammer_until(server, lambda: server.wait_for("Autorestarting worker after", 6))
+    assert failures == []
+
+
 def test_term_finishes_what_runs(serve: Serve, eventually: Eventually) -> None:
     server = serve("-k", "sync", app="wsgi_apps:app")
     begun = server.directory / "x"
