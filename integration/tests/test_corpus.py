@@ -87,8 +87,8 @@ class Client:
         except BlockingIOError:
             pass
         except (ConnectionResetError, BrokenPipeError):
-            # What was sent after "Connection: close" is nobody's, and may be answered so.
-            self.end = "closed" if self.entry.end == "closed" else "reset"
+            # What is sent after the end may be answered so; the answers came before.
+            self.end = "closed" if self.entry.end in ("closed", "refused") else "reset"
 
     def _after_the_last_piece(self) -> None:
         if self._piece or self.end:
@@ -206,7 +206,7 @@ def outcomes(serve_module: Callable[..., Server]) -> Callable[[str], dict[str, d
             found: dict[str, dict[str, Outcome]] = {how: {} for how in HOWS}
             known[worker] = found
             for settings, entries in groups():
-                server = serve_module(*WORKERS[worker], conf=settings)
+                server = serve_module(*WORKERS[worker], conf={**settings, "keepalive": 60})
                 found["whole"] |= ask(server, entries, whole)
                 found["bytewise"] |= ask(server, entries, bytewise)
                 found["half-closed"] |= ask(server, entries, whole, closes=True)

@@ -9,8 +9,7 @@
      │    │    └── InvalidHeaderName
      │    ├── InvalidHost                400   RFC 9112 section 3.2
      │    ├── InvalidFraming             400   RFC 9112 section 6
-     │    │    ├── InvalidChunk                RFC 9112 section 7.1
-     │    │    └── IncompleteBody              RFC 9112 section 8
+     │    │    └── InvalidChunk                RFC 9112 section 7.1
      │    ├── UnsupportedTransferCoding  501   RFC 9112 section 6.1
      │    ├── LimitRequestLine           414   RFC 9110 section 15.5.15
      │    ├── LimitRequestHeaders        431   RFC 6585 section 5
@@ -78,10 +77,6 @@ class InvalidFraming(RemoteProtocolError):
 
 class InvalidChunk(InvalidFraming):
     clause = "RFC 9112 section 7.1"
-
-
-class IncompleteBody(InvalidFraming):
-    clause = "RFC 9112 section 8"
 
 
 class UnsupportedTransferCoding(RemoteProtocolError):
