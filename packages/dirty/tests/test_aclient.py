@@ -286,27 +286,6 @@ def test_cancellation_by_anyio(shared: Any) -> None:
     run(main)
 
 
-def test_anyios_cancellation_ends_the_call(shared: Any) -> None:
-    anyio = pytest.importorskip("anyio")
-
-    async def main() -> None:
-        client = shared.client(None)
-        before = await client.execute_async(APP, "echo", 1)
-        assert before == 1
-        with anyio.move_on_after(0.2) as scope:
-            await client.execute_async(APP, "asleep", 3600)
-        assert scope.cancelled_caught
-        with anyio.move_on_after(0.2) as scope:
-            async for _ in client.stream_async(APP, "aforever"):
-                pass
-        assert scope.cancelled_caught
-        assert await client.execute_async(APP, "echo", 2) == 2
-        await client.close_async()
-
-    anyio.run(main)
-    shared.idle()
-
-
 def test_a_call_marked_idempotent_is_repeated(shared: Any, short_dir: str) -> None:
     async def main() -> None:
         client = shared.client(None).using(idempotent=True)
