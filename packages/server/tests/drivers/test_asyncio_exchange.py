@@ -12,7 +12,7 @@ GET = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 POST_HALF = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab"
 
 
-def start(status: int = 200, headers: Any = ()) -> dict[str, Any]:
+def start(status: Any = 200, headers: Any = ()) -> dict[str, Any]:
     return {"type": "http.response.start", "status": status, "headers": headers}
 
 
