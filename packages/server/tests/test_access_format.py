@@ -46,6 +46,7 @@ def scope(req: Request) -> dict[str, Any]:
         "scheme": "http",
         "root_path": "",
         "path": target.path_bytes.decode("utf-8", "surrogateescape"),
+        "headers": [field.pair for field in req.fields],
     }
 
 
@@ -56,8 +57,7 @@ def clock(began: float = 0.0) -> Any:
 def quick(expression: str, req: Request, resp: Any, **names: Any) -> str:
     """What the compiled function would write."""
     values = {**NAMESPACE, "resp": resp, "req": req, "took": TOOK, "clock": clock(), "now": 0.5, **names}
-    if "environ" in names:
-        values["get"] = names["environ"].get
+    values["get"] = names["environ"].get if "environ" in names else dict(names["scope"]["headers"]).get
     line = eval(expression, values)
     assert isinstance(line, str)
     return line

@@ -26,7 +26,14 @@ from gunicorn.http.policy import Policy
 RESPONSE = SimpleNamespace(status="200 OK", sent=2, headers=[])
 REQUEST = HeadReader(Policy()).read(b"GET /x HTTP/1.1\r\nHost: a", False, False)
 ENVIRON = {**REQUEST.target.environ, "REMOTE_ADDR": "192.0.2.1"}
-SCOPE = {"client": ("192.0.2.1", 1), "server": ("a", 80), "path": "/x", "root_path": "", "scheme": "http"}
+SCOPE = {
+    "client": ("192.0.2.1", 1),
+    "server": ("a", 80),
+    "path": "/x",
+    "root_path": "",
+    "scheme": "http",
+    "headers": [],
+}
 FORMAT = "%(m)s %(U)s %(s)s"
 LINE = "GET /x 200\n"
 
@@ -115,12 +122,12 @@ def test_the_loop_is_asked_once_for_many_lines(bench: Bench, monkeypatch: pytest
     access = asgi_access(bench.logger(), asked.append)
     assert access is not None
     response = SimpleNamespace(status=200, sent=2, headers=())
-    for _ in range(3):
-        access(response, REQUEST, SCOPE, 1000.0)
-    assert (bench.text, len(asked)) == (LINE, 2)  # the first one was due at once
-    for flush in asked:
-        flush()
-    assert bench.text == LINE * 3
+    for turn in range(1, 3):
+        for _ in range(3):
+            access(response, REQUEST, SCOPE, 1000.0)
+        assert (bench.text, len(asked)) == (LINE * 3 * (turn - 1), turn)
+        asked[-1]()
+        assert bench.text == LINE * 3 * turn
 
 
 @pytest.mark.parametrize("dialect", ["wsgi", "asgi"])

@@ -4,8 +4,8 @@ A line costs a few percent of a request only if the format is looked at once, an
 compiles the source that :func:`text_line` and :func:`json_line` return; ``atoms`` makes the same values one by one, for
 loggers that want to see them (a test holds the two against each other).
 
-What the source may name: ``resp``, ``req``, ``environ`` (``scope`` for ASGI), ``took`` (seconds), ``clock`` (``date``,
-``iso`` and ``began``), ``now`` and the functions in :data:`NAMESPACE`.
+What the source may name: ``resp``, ``req``, ``environ`` (``scope`` for ASGI), ``get`` (of the environ, or of ASGI's
+headers), ``took`` (seconds), ``clock`` (``date``, ``iso``, ``began``), ``now`` and the functions in :data:`NAMESPACE`.
 """
 
 from __future__ import annotations
@@ -97,6 +97,11 @@ def asgi_environ(req: Any, scope: dict[str, Any]) -> dict[str, Any]:
     return environ_of(req, scope)
 
 
+def as_text(value: Any) -> str:
+    """ASGI's headers are bytes."""
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
 PROTOCOLS: Final = {(1, 0): "HTTP/1.0", (1, 1): "HTTP/1.1", (2, 0): "HTTP/2"}
 
 
@@ -116,15 +121,16 @@ def json_target(target: Any) -> dict[str, str]:
 
 
 NAMESPACE: Final[dict[str, Any]] = {
-    "shown": Memo(lambda text: escaped(str(text)) if text else "-"),
-    "shown_or_empty": Memo(lambda text: escaped(str(text)) if text else ""),
+    "shown": Memo(lambda text: escaped(as_text(text)) if text else "-"),
+    "shown_or_empty": Memo(lambda text: escaped(as_text(text)) if text else ""),
     "line": Memo(lambda target: escaped(request_line(target))),
     "status_code": Memo(lambda status: status[:3]),
-    "quoted": Memo(lambda text: json.dumps(str(text)) if text else "null"),
+    "quoted": Memo(lambda text: json.dumps(as_text(text)) if text else "null"),
     "quoted_or_empty": Memo(lambda text: json.dumps(str(text or ""))),
     "json_target": Memo(lambda target: json.dumps(json_target(target))[1:-1]),
     "request_line": request_line,
     "user_name": user_name,
+    "asgi_user": lambda header: user_name({"HTTP_AUTHORIZATION": header.decode("latin-1")}) if header else None,
     "request_header": request_header,
     "response_header": response_header,
     "variable": variable,
@@ -162,14 +168,14 @@ WSGI: Final[dict[str, Source]] = {
 ASGI: Final[dict[str, Source]] = {
     **_COMMON,
     "h": Source(TEXT, "(scope['client'][0] if scope['client'] else None)"),
-    "u": Source(TEXT, "user_name({'HTTP_AUTHORIZATION': request_header(req, b'authorization')})"),
+    "u": Source(TEXT, "asgi_user(get(b'authorization'))"),
     "m": Source(TEXT, "req.target.method"),
     "U": Source(EMPTY, "req.target.path_bytes.decode('latin-1')"),
     "q": Source(EMPTY, "req.target.query_string"),
     "H": Source(TEXT, "protocols[req.target.version]"),
     "s": Source(NUMBER, "resp.status"),
-    "f": Source(TEXT, "request_header(req, b'referer')"),
-    "a": Source(TEXT, "request_header(req, b'user-agent')"),
+    "f": Source(TEXT, "get(b'referer')"),
+    "a": Source(TEXT, "get(b'user-agent')"),
 }
 
 

@@ -7,8 +7,8 @@ makes no difference if those lines are written as they are:
     driver ─► access(response, request, environ, started) ─► lines ─► flush() ─► one write to the handler's file
 
 ``access_format`` says what the function does. Drivers that call ``flush`` whenever they have nothing else to do may
-collect lines in between (:meth:`AccessLog.collect`); for others every line is a write of its own. Once a second it is
-checked that the set-up is still ours; when somebody has changed it, lines go the long way.
+collect lines in between (:meth:`AccessLog.collect`), or an event loop calls it; else every line is a write of its own.
+Once a second it is checked that the set-up is still ours; when somebody has changed it, lines go the long way.
 
 Several processes write to one file: each write is whole lines, and with O_APPEND one lands behind the other.
 """
@@ -32,8 +32,11 @@ from gunicorn.atoms import now as date_now
 Access = Callable[[Any, Any, Any, float], None]
 """Called after a response: the response, the request, the environ (or ASGI's scope), and its start (monotonic)."""
 
-Collect = Callable[[], Callable[[], None]]
-"""Starts collecting lines; returns what writes those that wait."""
+Schedule = Callable[[Callable[[], None]], Any]
+"""Calls a function as soon as what is at hand is done: an event loop's."""
+
+Collect = Callable[..., Callable[[], None]]
+"""AccessLog.collect."""
 
 HOLD: Final = 0.05  # seconds that a line waits at most for the next ones, where lines are collected
 PIPE_WRITE: Final = 4096  # bytes that a pipe takes in one piece (PIPE_BUF of Linux)
@@ -61,7 +64,7 @@ def wsgi_access(log: Any) -> tuple[Access | None, Collect | None]:
     return (slow, None) if quick is None else (quick.access, quick.collect)
 
 
-def asgi_access(log: Any, schedule: Callable[[Callable[[], None]], Any]) -> Access | None:
+def asgi_access(log: Any, schedule: Schedule) -> Access | None:
     """The same for the asgi worker, whose event loop's ``call_soon`` is *schedule*."""
     if not log.access_log_enabled:
         return None
@@ -74,8 +77,11 @@ def asgi_access(log: Any, schedule: Callable[[Callable[[], None]], Any]) -> Acce
         access(ResponseRecord(exchange), req, environ_of(req, scope), took)
 
     make = getattr(log, "quick_access", None)
-    quick: AccessLog | None = make("asgi", slow, schedule) if make is not None else None
-    return slow if quick is None else quick.access
+    quick: AccessLog | None = make("asgi", slow) if make is not None else None
+    if quick is None:
+        return slow
+    quick.collect(schedule)
+    return quick.access
 
 
 class AccessLog:
@@ -92,14 +98,12 @@ class AccessLog:
         dialect: str,
         slow: Access,
         observe: Callable[[str, float], None] | None = None,
-        schedule: Callable[[Callable[[], None]], Any] | None = None,
     ) -> None:
         """
         :param log: the Logger, whose only handler of the access log is *handler*.
         :param dialect: ``"wsgi"``, or ``"asgi"``: which objects ``access`` gets.
         :param slow: what to call instead when the log is no longer set up so.
         :param observe: called after each response with the status (three digits) and the seconds that it took.
-        :param schedule: calls a function before the driver waits next; lines are collected until then.
         :raises ValueError: when the format cannot be read. :raises OSError: when the handler has no file.
         """
         self._log = log
@@ -109,15 +113,16 @@ class AccessLog:
         self._whole = is_file(self._fd)
         self._lines: list[str] = []
         self._flushing = threading.Lock()
-        self._hold = HOLD if schedule else 0.0
+        self._hold = 0.0
+        self._schedule: Schedule | None = None
         self._complained = -COMPLAIN
         self.next_second = self.due = self.began = 0.0
         self.date = self.iso = ""
         self._pid = os.getpid()
-        self.access = self._compile(dialect, slow, observe, schedule)
+        self.access = self._compile(dialect, slow, observe)
         atexit.register(self._at_exit)
 
-    def _compile(self, dialect: str, slow: Access, observe: Any, schedule: Any) -> Access:
+    def _compile(self, dialect: str, slow: Access, observe: Any) -> Access:
         cfg, sources = self._log.cfg, DIALECTS[dialect]
         if cfg.log_json:
             line = json_line(cfg.access_log_json_fields, sources)
@@ -130,10 +135,13 @@ class AccessLog:
             "if now >= clock.next_second and not clock.renew(now):",
             f"    return slow(resp, req, {variables}, started)",
             "took = now - started" if observe or "took" in line else "",
-            "get = environ.get" if "get(" in line else "",
-            "if not lines: schedule(flush)" if schedule else "",
+            ""
+            if "get(" not in line
+            else "get = environ.get"
+            if dialect == "wsgi"
+            else "get = dict(scope['headers']).get",
             f"append({line})",
-            "if now >= clock.due: flush()",
+            "if now >= clock.due: due()",
             "observe(str(resp.status)[:3], took)" if observe else "",
         ]
         names: dict[str, Any] = {
@@ -141,10 +149,8 @@ class AccessLog:
             "clock": self,
             "monotonic": monotonic,
             "slow": slow,
-            "lines": self._lines,
             "append": self._lines.append,
-            "flush": self.flush,
-            "schedule": schedule,
+            "due": self._due,
             "observe": observe,
         }
         exec("\n    ".join(step for step in steps if step), names)  # noqa: S102 - of the format it holds only literals
@@ -153,10 +159,19 @@ class AccessLog:
 
     # Lines ---------------------------------------------------------------------------------------------------------
 
-    def collect(self) -> Callable[[], None]:
-        """Hold lines back, HOLD seconds at most; returns ``flush``, to be called when there is nothing else to do."""
-        self._hold = HOLD
+    def collect(self, schedule: Schedule | None = None) -> Callable[[], None]:
+        """Hold lines back until *schedule* calls, or without it the caller: HOLD seconds at most; returns ``flush``."""
+        self._schedule = schedule
+        self._hold = 0.0 if schedule else HOLD
         return self.flush
+
+    def _due(self) -> None:
+        """A line has come that may not wait: the first one for long, or since the last ones were written."""
+        if self._schedule is None:
+            self.flush()
+        else:
+            self.due = float("inf")  # until flush() has been called
+            self._schedule(self.flush)
 
     def flush(self) -> None:
         """Write the lines that wait. Safe in several threads, and in a signal handler that interrupts it."""
@@ -164,8 +179,7 @@ class AccessLog:
         while lines and self._flushing.acquire(blocking=False):  # else whoever flushes looks again when he is done
             try:
                 batch = lines[:]
-                if self._hold:
-                    self.due = monotonic() + self._hold
+                self.due = monotonic() + self._hold if self._hold else 0.0
                 try:
                     for piece in ["".join(batch)] if self._whole else pieces(batch, PIPE_WRITE):
                         self._write(piece)

@@ -299,9 +299,7 @@ class Logger:
 
     _plain_access: ClassVar[Any] = access  # what quick_access can stand for; Statsd has one of its own
 
-    def quick_access(
-        self, dialect: str, slow: Access, schedule: Callable[[Callable[[], None]], Any] | None = None
-    ) -> AccessLog | None:
+    def quick_access(self, dialect: str, slow: Access) -> AccessLog | None:
         """What writes the same lines as ``access`` for a fraction of its cost; None when only ``access`` can tell what
         there is to do: it or ``atoms`` are a subclass's, or somebody has set up the logger ``gunicorn.access`` his way.
 
@@ -312,7 +310,7 @@ class Logger:
         if handler is None:
             return None
         try:
-            quick = AccessLog(self, handler, dialect, slow, self._observer(), schedule)
+            quick = AccessLog(self, handler, dialect, slow, self._observer())
         except ValueError as exc:  # also what a stream without a file raises
             self.debug("The access log goes through logging: %s", exc)
             return None
@@ -323,7 +321,7 @@ class Logger:
         """What wants to know the status and the seconds of each response, beside the log."""
         return None
 
-    def plain_access_handler(self) -> logging.StreamHandler[Any] | None:
+    def plain_access_handler(self) -> "logging.StreamHandler[Any] | None":
         """The access log's handler if it is the only one, ours, and does nothing but print lines."""
         log = self.access_log
         if type(log) is not logging.Logger or not log.isEnabledFor(logging.INFO) or log.disabled or log.filters:

@@ -59,6 +59,8 @@ class GreenletDriver:
         self.reader = HeadReader(self.policy)
         self.preamble = Preamble(SERVER, time.time())
         self.hub = gevent.get_hub()
+        if runner.collect_lines is not None:
+            runner.collect_lines(self.hub.loop.run_callback)
         self.draining = False
         self.secure: bool = cfg.is_ssl
         self.sendfile = sendfile.AVAILABLE and cfg.sendfile is not False and not self.secure
