@@ -20,7 +20,6 @@ from gunicorn.http.events import Data, OutEvent, Request, ResponseHead
 if TYPE_CHECKING:
     from gunicorn.drivers.asyncio import HTTPProtocol
 
-JOINED: Final = 16384  # bytes of a block up to which joining it with its frame is cheaper than writing several pieces
 FAILURE_HEADERS: Final = ((b"content-type", b"text/plain; charset=utf-8"),)
 FAILURE_PAGE: Final = b"Internal Server Error\n"
 
@@ -98,7 +97,7 @@ class Exchange(HTTPCycle):
             conn.send(event)
         except (LocalProtocolError, TypeError) as error:
             self._send_again(event, error)
-        if type(event) is Data and len(event.data) > JOINED:
+        if type(event) is Data and len(event.data) > protocol.server.joined:
             protocol.transport.writelines(conn.parts_to_send())
         else:
             protocol.transport.write(conn.data_to_send())

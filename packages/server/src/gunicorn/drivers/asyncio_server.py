@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from gunicorn.supervision.scoreboard import (
 )
 
 TICK: Final = 0.5  # seconds
+JOINED: Final = 16384  # bytes of a block up to which joining it with its frame is cheaper than writing several pieces
 STOP: Final = 0.5  # seconds for cancelled requests to clean up
 IDLE: Final = int(WorkerState.IDLE)
 BUSY: Final = int(WorkerState.BUSY)
@@ -86,6 +88,8 @@ class Server:
         self.policy = options.policy
         self.root_path = options.root_path
         self.secure = options.ssl is not None
+        # Not with asyncio's own loop: it joins the pieces, or forgets to pause the writer (CVE-2024-12254).
+        self.joined = JOINED if type(loop).__module__.startswith("uvloop") else sys.maxsize
         self.reader = HeadReader(options.policy)
         self.preamble = Preamble(SERVER, time.time())
         self.context = contextvars.copy_context()  # for what is not called on behalf of a request
