@@ -3,7 +3,8 @@
 One thread leads: it polls, and runs the requests it finds itself. While requests are quick nobody else wakes up, since
 handing a request to another thread costs more than running it. Two things make a follower take the lead:
 
-- *Requests have been slow lately*, more than one in five: then the leader calls a follower before it runs each one.
+- *Requests have been slow lately*, more than one in five: then the leader calls a follower before it runs each one
+  (but now and then one, since the wakened thread itself makes requests slower).
 - *A request turns out slow*: the first follower looks every ``TICK``, and when the leader is still at the same request
   it takes over; the old leader becomes a follower when it is done.
 
@@ -39,6 +40,7 @@ SLOW: Final = 0.0001  # seconds from which a request counts as slow: several tim
 SLOW_STEP: Final = 4  # one slow request outweighs this many quick ones; a machine's hiccups stay below that
 SLOW_MOST: Final = 64  # the score's upper end: after this many quick requests in a row nothing is handed over
 EAGER: Final = 32  # the score from which on requests are handed over before they run
+PROBE: Final = 64  # one of so many requests is not handed over, to see whether it is slow by itself
 QUIET: Final = 200  # ticks without a request after which the first follower sleeps until it is called
 SUPERVISE: Final = 1.0  # seconds between the main thread's looks at the crew
 FAREWELL: Final = 1.0  # seconds that threads without a request have to end with the driver
@@ -162,7 +164,7 @@ class Crew:
                 return
             self._handled += 1
             started = member.since = monotonic()
-            eager = self._score >= EAGER
+            eager = self._score >= EAGER and self._handled % PROBE != 0
             self._baton.release()
             if eager or self._asleep:
                 self._call()
@@ -174,8 +176,10 @@ class Crew:
             member.since = 0.0
             if monotonic() - started > SLOW:
                 self._score = min(self._score + SLOW_STEP, SLOW_MOST)
-            elif self._score:
-                self._score -= 1
+            elif self._score < EAGER or eager:
+                self._score = max(0, self._score - 1)
+            else:  # quick once nobody is called beside it: so it was the hand-overs that took the time
+                self._score = EAGER // 2
             if self._returning or (self._leader is not member and not eager) or not self._baton.acquire(blocking=False):
                 return
             self._leader = member
