@@ -256,3 +256,23 @@ def test_who_is_at_work_is_not_given_up(serve_greenlets: Serve, eventually: Even
     (tmp_path / "x").unlink()
     assert busy.answer()[2] == b"waited"
     assert other.answer()[2] == b"hello"
+
+
+# ---------------------------------------------------------------- health path
+
+
+def test_the_health_path(serve_greenlets: Serve, eventually: Eventually, tmp_path: Path) -> None:
+    site = serve_greenlets(health_path="/healthz")
+    peer, busy, half = site.connect(), site.connect(), site.connect()
+    assert peer.get("/healthz")[::2] == (200, b"ok")
+    assert peer.get("/")[2] == b"hello"
+    busy.send(f"GET /wait?{tmp_path}/x HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    eventually((tmp_path / "x").exists, "the request")
+    half.send(b"GET /healthz HTTP/1.1\r\nHost: h\r\n")
+    assert json.loads(peer.get("/slot")[2])["requests"] == 1
+    site.send_signal(signal.SIGTERM)
+    eventually(lambda: refused(site), "the end of accepting")
+    half.send(b"\r\n")
+    assert half.answer()[::2] == (503, b"draining")
+    (tmp_path / "x").unlink()
+    assert busy.answer()[2] == b"waited"

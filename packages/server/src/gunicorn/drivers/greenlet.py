@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 import time
 import traceback
+from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import gevent
 from gevent.event import Event
@@ -27,10 +28,14 @@ from gunicorn.drivers.admission import LOOK_AGAIN, choose
 from gunicorn.drivers.greenlet_client import READABLE, Client
 from gunicorn.drivers.runner import Runner
 from gunicorn.drivers.selector import DRAIN_TICK, TICK
+from gunicorn.health import HealthPath
+from gunicorn.http.connection import Connection
+from gunicorn.http.events import Request
 from gunicorn.http.h1.head import HeadReader
 from gunicorn.http.h1.response import Preamble
 from gunicorn.http.policy import Policy
 from gunicorn.supervision.scoreboard import BUSY_SINCE, CONNECTIONS, SLOT_SIZE, STATE, ScoreboardSlot, WorkerState
+from gunicorn.wsgi.response import Transmit
 
 NO_LIMIT: Final = 1 << 30
 CLOSE_TIMEOUT: Final = 1.0  # seconds that applications have to let go when the worker ends
@@ -61,6 +66,7 @@ class GreenletDriver:
         self.hub = gevent.get_hub()
         if runner.collect_lines is not None:
             runner.collect_lines(self.hub.loop.run_callback)
+        self.run_request = with_health_path(runner, HealthPath.of(worker))
         self.draining = False
         self.secure: bool = cfg.is_ssl
         self.sendfile = sendfile.AVAILABLE and cfg.sendfile is not False and not self.secure
@@ -226,3 +232,18 @@ class GreenletDriver:
         self._listeners.clear()
         for listener in self._worker.sockets:
             listener.close()
+
+
+def with_health_path(runner: Runner, health: HealthPath | None) -> Callable[..., None]:
+    """What runs a request (:meth:`Runner.run`); with a health path, that is answered without the application."""
+    if health is None:
+        return runner.run
+
+    def run(http: Connection, request: Request, body: BinaryIO, connection: dict[str, Any], transmit: Transmit) -> None:
+        answer = health.answer(request)
+        if answer is None:
+            runner.run(http, request, body, connection, transmit)
+        else:
+            http.send(answer)
+
+    return run

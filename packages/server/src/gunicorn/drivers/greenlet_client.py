@@ -116,7 +116,7 @@ class Client:
 
     def _serve(self) -> None:
         http = self._http
-        run = self._driver.runner.run
+        run = self._driver.run_request
         transmit = self.transmit
         while True:
             try:
@@ -138,7 +138,7 @@ class Client:
                 environ = self._begin_environ()
             self.request = request
             self.busy_since = monotonic()
-            run(http, request, body, environ, transmit)  # type: ignore[arg-type]
+            run(http, request, body, environ, transmit)
             self.busy_since = 0.0
             data = http.data_to_send()
             if data:
