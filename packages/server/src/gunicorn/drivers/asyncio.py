@@ -129,6 +129,8 @@ class HTTPProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
         self.writable = True
+        if self.server.secure:
+            self.transport.close()  # Python 3.10 would warn of a transport that only the client has closed
         self._wake_senders()
         exchange = self.exchange
         if exchange is not None:
