@@ -146,8 +146,8 @@ def test_every_call_is_answered_once_whatever_dies(
             caller.thread.join(60)
     assert not any(caller.thread.is_alive() for caller in callers), "a call has no answer"
     assert [wrong for caller in callers for wrong in caller.wrong] == []
-    assert kills > 5
-    assert all(caller.right > 5 for caller in callers)
+    assert kills > 2
+    assert all(caller.right for caller in callers)
     client = DirtyClient(path, 60)
     calm = client.using(idempotent=True)
     parent = eventually(lambda: works(calm), "the pool serves again")

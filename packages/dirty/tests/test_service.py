@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from gunicorn.dirty.client import DirtyClient
@@ -24,6 +25,7 @@ from gunicorn.dirty.protocol import BinaryProtocol
 from gunicorn.dirty.service import SOCKET_VARIABLE, DirtyService
 
 APP = "sampleapps:Sample"
+NOBODY = 65534
 
 
 def make_cfg(**values: Any) -> Any:
@@ -325,6 +327,22 @@ def test_only_the_master_may_manage(host: Callable[..., Host]) -> None:
         sock.connect(path)
         sock.sendall(BinaryProtocol.encode_manage(1, 1, 1))
         assert BinaryProtocol.read_message(sock)["result"]["spawned"] == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_started_by_root_it_runs_as_the_servers_user(host: Callable[..., Host]) -> None:
+    assert Mock.__module__ in sys.modules  # an app that is loaded here, since this user's files may be root's alone
+    made = started(host, dirty_apps=["unittest.mock:Mock"], user=NOBODY, group=NOBODY)
+    found = made.service.snapshot()
+    owner = os.stat(found["socket"])
+    assert (owner.st_uid, owner.st_gid) == (NOBODY, NOBODY)
+    assert os.stat(os.path.dirname(found["socket"])).st_uid == NOBODY
+    children = Path(f"/proc/{found['pid']}/task/{found['pid']}/children").read_text().split()
+    assert children
+    for pid in (found["pid"], *children):
+        status = Path(f"/proc/{pid}/status").read_text()
+        uids = next(line for line in status.splitlines() if line.startswith("Uid:")).split()[1:]
+        assert uids == [str(NOBODY)] * 4
 
 
 def test_two_instances_do_not_touch_each_other(host: Callable[..., Host]) -> None:
