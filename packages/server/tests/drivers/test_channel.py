@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gunicorn.drivers import channel
+from gunicorn.drivers import channel, spool
 from gunicorn.drivers.spool import MOST_IN_MEMORY
 
 Serve = Callable[..., Any]
@@ -150,6 +150,81 @@ def test_expect_continue(serve: Serve) -> None:
     assert peer.answer()[0] == 100
     peer.send(b"hi")
     assert peer.answer()[2] == b"hi"
+
+
+def test_on_sync_a_body_over_the_limit_is_answered_413(serve_wsgi: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "MOST_IN_MEMORY", 1000)
+    site = serve_wsgi(echo, tmp_upload_limit=100_000)
+    peer = site.connect()
+    peer.send(post(b"x" * 100_001)[:200])
+    assert peer.answer()[0] == 413
+    chunked = site.connect()
+    chunked.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n186A1\r\n" + b"x" * 100_001)
+    assert chunked.answer()[0] == 413
+    fine = site.connect()
+    fine.send(post(b"x" * 100_000))
+    assert len(fine.answer()[2]) == 100_000
+    assert site.worker.scoreboard.requests == 1
+
+
+def test_on_sync_a_body_without_room_is_answered_503(serve_wsgi: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "MOST_IN_MEMORY", 1000)
+    site = serve_wsgi(echo, tmp_upload_dir="/no/such/directory")
+    peer = site.connect()
+    peer.send(post(b"x" * 200_000))
+    status, fields, _ = peer.answer()
+    assert (status, fields["connection"]) == (503, "close")
+    assert "cannot be written to /no/such/directory" in site.log.messages(30)[0]
+    assert site.connect().get()[0] == 200
+
+
+def test_on_gthread_a_large_body_is_read_while_it_arrives(serve_wsgi: Serve) -> None:
+    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
+        begin = environ["wsgi.input"].read(70_000)
+        start_response("200 OK", [("Content-Length", "100000")])
+        yield begin
+        yield environ["wsgi.input"].read()
+
+    peer = serve_wsgi(app, threads=1).connect()
+    raw = post(b"x" * 100_000)
+    peer.send(raw[:-30_000])
+    assert b"200 OK" in peer._until(b"\r\n\r\n")
+    assert peer._take(70_000) == b"x" * 70_000
+    peer.send(raw[-30_000:])
+    assert peer._take(30_000) == b"x" * 30_000
+
+
+def test_on_gthread_the_application_decides_whether_a_client_may_continue(serve_wsgi: Serve) -> None:
+    def app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+        if environ["PATH_INFO"] == "/no":
+            start_response("413 Content Too Large", [])
+            return []
+        start_response("200 OK", [])
+        return [environ["wsgi.input"].read()]
+
+    site = serve_wsgi(app, threads=1)
+    expecting = b"POST %b HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    peer = site.connect()
+    peer.send(expecting % b"/no")
+    status, fields, _ = peer.answer()
+    assert (status, fields["connection"]) == (413, "close")
+    assert peer.closed()
+    peer = site.connect()
+    peer.send(expecting % b"/")
+    assert peer.answer()[0] == 100
+    peer.send(b"hi" + GET)
+    assert peer.answer()[2] == b"hi"
+    assert peer.answer()[2] == b""
+
+
+def test_on_gthread_a_body_that_stays_away_is_answered_408(serve_wsgi: Serve) -> None:
+    site = serve_wsgi(echo, threads=1, policy={"body_timeout": 0.2})
+    peer = site.connect()
+    peer.send(post(b"x" * 100_000)[:-10])
+    status, fields, _ = peer.answer()
+    assert (status, fields["connection"]) == (408, "close")
+    assert peer.closed()
+    assert len(site.log.messages(30)) == 1
 
 
 def test_a_client_that_goes_away_in_its_body(serve: Serve, eventually: Eventually) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from gunicorn.drivers import admission, selector
+from gunicorn.drivers import admission, channel, selector
 from gunicorn.drivers.channel import Channel
 from gunicorn.drivers.runner import Runner
 from gunicorn.drivers.spool import MOST_IN_MEMORY
+from gunicorn.supervision.scoreboard import WorkerState
 
 Serve = Callable[..., Any]
 Eventually = Callable[..., Any]
@@ -127,6 +128,7 @@ def test_max_requests_drains(serve: Serve) -> None:
         assert peer.get()[2] == b"hello"
     assert peer.closed()
     site.wait()
+    assert site.worker.scoreboard.state == WorkerState.DRAINING
     assert "Autorestarting worker after 3 requests." in site.log.messages()
 
 
@@ -165,6 +167,7 @@ def test_the_end_of_the_master_drains(serve: Serve) -> None:
     os.close(write_end)
     assert peer.closed()
     site.wait()
+    assert site.worker.scoreboard.state == WorkerState.DRAINING
     os.close(read_end)
 
 
@@ -270,3 +273,26 @@ def test_an_error_of_the_driver_ends_the_connection_only(serve: Serve, monkeypat
     assert peer.closed()
     assert site.connect().get()[2] == b"hello"
     assert any("Error on the connection" in message for message in site.log.messages(40))
+
+
+def test_a_client_at_work_loses_nothing_when_the_worker_ends(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    """Its next request may be on the way: it has some time, and is told that the answer is the last."""
+    monkeypatch.setattr(channel, "ARRIVAL_TIMEOUT", 20.0)
+    site = serve(hello, policy={"keepalive": 600.0})
+    peer = site.connect()
+    peer.get()
+    site.terminate()
+
+    def refused() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", site.port)).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    eventually(refused, "the end of accepting")
+    status, fields, body = peer.get()
+    assert (status, fields["connection"], body) == (200, "close", b"hello")
+    site.wait()

@@ -132,6 +132,8 @@ class Channel:
                         self._begin_body(event)
                 elif isinstance(event, Data):
                     self._take(event)
+                    if event.end_stream and not http.buffered:
+                        return
                 if self.outbox is not None or self.closed or self.lingering:
                     return
         except RemoteProtocolError as error:
@@ -144,6 +146,8 @@ class Channel:
         self.report(error)
         self.http.refuse(error)
         self.lingering = True
+        if self._body is not None:
+            self._body.close()
         self.flush()
 
     def report(self, error: RemoteProtocolError) -> None:
