@@ -59,13 +59,15 @@ def test_a_call_times_out_in_the_queue_without_harm_to_a_worker(
     assert [client.execute(APP, "pid")] == pids
 
 
-def test_a_call_waits_for_a_loading_worker_no_longer_than_its_deadline(start: Any, short_dir: str) -> None:
+def test_a_call_waits_for_a_loading_worker_no_longer_than_its_deadline(
+    start: Any, wait_for: Wait, short_dir: str
+) -> None:
     slow = os.path.join(short_dir, "slow")
     pool = start("--workers", "1", "--timeout", "0.3", app="Slow", env={"SLOW_FILE": slow})
     for timeout in (0.1, None):
         with pytest.raises(DirtyNoWorkersAvailableError, match="none has been ready"):
             pool.client().execute("sampleapps:Slow", "pid", timeout=timeout)
-    pids = pool.worker_pids()
+    pids = wait_for(pool.worker_pids, "its worker is started")
     Path(slow).touch()
     pool.ready()
     assert [pool.client().execute("sampleapps:Slow", "pid")] == pids

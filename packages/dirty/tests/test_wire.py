@@ -159,11 +159,11 @@ def test_bytes_that_are_cut_are_an_error() -> None:
 
 
 def test_what_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "LIMITS", Limits(max_payload=100))
-    with pytest.raises(EncodeError, match="exceeds the limit of 100"):
-        request_frame(1, "m:A", "go", ["x" * 100], {})
-    with pytest.raises(EncodeError, match="exceeds the limit of 100"):
-        response_frame(1, "x" * 100)
+    monkeypatch.setattr(wire, "LIMITS", Limits(max_payload=100_000))
+    with pytest.raises(EncodeError, match="exceeds the limit of 100000"):
+        request_frame(1, "m:A", "go", ["x" * 100_000], {})
+    with pytest.raises(EncodeError, match="exceeds the limit of 100000"):
+        response_frame(1, "x" * 100_000)
 
 
 def find(routes: wire.Routes, frame: bytes) -> tuple[str, str] | None:

@@ -102,28 +102,35 @@ class DirtyClient:
     def _execute(self, app_path: str, action: str, args: Any, kwargs: Any, options: Options) -> Any:
         request_id = next_id()
         frame = request_frame(request_id, app_path, action, args, kwargs, options)
-        return self._ask(frame, request_id, f"{action} of {app_path}", options.deadline)
+        return self._ask(frame, request_id, (action, app_path), options.deadline)
 
-    def _ask(self, frame: Frame, request_id: int, what: str, seconds: float | Unset | None = UNSET) -> Any:
-        """Send any request and return the value of its answer."""
-        if isinstance(seconds, Unset):
+    def _ask(
+        self, frame: Frame, request_id: int, what: str | tuple[str, str], seconds: float | Unset | None = UNSET
+    ) -> Any:
+        """Send any request and return the value of its answer. `what` is for errors; action and app in a tuple."""
+        if seconds is UNSET:
             seconds = self.timeout
         patience = deadline = None
         if seconds is not None:
             patience = seconds + PATIENCE
             deadline = time.monotonic() + patience
-        connection = self._send(frame, patience, what, seconds)
+        try:
+            connection = self._pool.send(frame, patience)
+        except OSError as exc:
+            raise self._error(exc, f"sending {_text(what)}", seconds) from None
         try:
             kind, payload = connection.receive(request_id, deadline)
             if kind in (CHUNK, END):
-                raise DirtyError(f"{what} streams its result: call stream(), not execute()")
+                raise DirtyError(f"{_text(what)} streams its result: call stream(), not execute()")
         except BaseException as exc:
+            what = _text(what)
             raise self._broken(connection, exc, what, seconds) from None
         # The frame is whole: whatever it says, the connection is good for the next call.
         try:
             return read_payload(kind, payload)
         finally:
-            connection.done_reading()
+            if connection.room is not None:
+                connection.done_reading()
             self._pool.put_back(connection)
 
     def stream(
@@ -215,6 +222,10 @@ class DirtyClient:
         return DirtyConnectionError(
             f"the connection to the dirty pool broke during {what} ({exc}); it may have run", self.socket_path
         )
+
+
+def _text(what: str | tuple[str, str]) -> str:
+    return what if isinstance(what, str) else " of ".join(what)
 
 
 class DirtyStream:

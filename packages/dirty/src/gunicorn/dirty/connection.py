@@ -27,7 +27,7 @@ class Connection:
     """One connection, used by one call at a time. Time limits are the kernel's (SO_RCVTIMEO), which costs no call per
     read."""
 
-    __slots__ = ("_buffer", "_end", "_limit", "_native", "_reads", "_room", "_start", "_view", "path", "sock")
+    __slots__ = ("_buffer", "_end", "_limit", "_native", "_reads", "_start", "_view", "path", "room", "sock")
 
     def __init__(self, path: str, timeout: float | None) -> None:
         self.path = path
@@ -39,7 +39,7 @@ class Connection:
         self._limit: float | None = None
         self._start = self._end = 0  # what has been read and not handed out
         self._reads = 0
-        self._room: memoryview | None = None  # of a large payload that is being read
+        self.room: memoryview | None = None  # of a large payload that is being read
         self.sock.settimeout(None)  # whatever socket.setdefaulttimeout() says
         try:
             if timeout is not None:
@@ -79,7 +79,7 @@ class Connection:
 
     def done_reading(self) -> None:
         """The payload that :meth:`receive` has returned is needed no more."""
-        room, self._room = self._room, None
+        room, self.room = self.room, None
         if room is not None:
             give_back(room)
 
@@ -109,7 +109,7 @@ class Connection:
         self._end += self._read(self._view[have:] if have else self._buffer, deadline)
 
     def _receive_large(self, start: int, length: int, deadline: float | None) -> memoryview:
-        payload = self._room = room_for(length)
+        payload = self.room = room_for(length)
         have = self._end - start
         payload[:have] = self._view[start : self._end]
         self._start = self._end = 0

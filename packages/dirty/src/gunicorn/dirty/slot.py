@@ -106,8 +106,8 @@ class Slot:
 
     def _answer(self, call: CurrentCall, payload: memoryview) -> None:
         try:
-            app, args, kwargs = open_request(call, payload, self._apps, self._timeout)
-            result = app(call.action, *args, **kwargs)
+            app, action, args, kwargs = open_request(call, payload, self._apps, self._timeout)
+            result = app(action, *args, **kwargs) if kwargs else app(action, *args)
             if type(result) in VALUES:
                 self._send(response_frame(call.request_id, result))
             else:
@@ -173,8 +173,8 @@ class Slot:
 
 def open_request(
     call: CurrentCall, payload: bytes | memoryview, apps: dict[str, Any], timeout: float
-) -> tuple[Any, list[Any], dict[str, Any]]:
-    """The app, args and kwargs of a request; what else it says goes into `call`.
+) -> tuple[Any, str, list[Any], dict[str, Any]]:
+    """The app, action, args and kwargs of a request; what else it says goes into `call`.
 
     :param timeout: `dirty_timeout`, seconds; 0 is never
     :raises DirtyProtocolError: it is malformed
@@ -192,7 +192,7 @@ def open_request(
     app = apps.get(route[0])
     if app is None:
         raise DirtyAppNotFoundError(route[0])
-    return app, args, kwargs
+    return app, route[1], args, kwargs
 
 
 def error_of(exc: BaseException, call: CurrentCall) -> DirtyError:

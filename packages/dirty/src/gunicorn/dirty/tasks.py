@@ -111,7 +111,7 @@ class TaskSlot(asyncio.Protocol):
         assert task is not None
         call.on_cancel(lambda: _cancel(self._loop, task))
         try:
-            app, args, kwargs = open_request(call, frame.payload, self._apps, self._timeout)
+            app, _, args, kwargs = open_request(call, frame.payload, self._apps, self._timeout)
             answer: Bytes = await self._run(call, app, args, kwargs)
         except asyncio.CancelledError:
             answer = failure_frame(call, DirtyCancelledError())

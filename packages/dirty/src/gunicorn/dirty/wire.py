@@ -138,6 +138,9 @@ def request_frame(
 
 
 def _frame(kind: int, request_id: int, front: bytes, pieces: list[bytes | bytearray | memoryview]) -> Frame:
+    if len(pieces) == 1 and len(pieces[0]) < _SMALL:
+        piece = pieces[0]
+        return _pack(MAGIC, VERSION, kind, len(front) + len(piece), request_id) + front + piece
     size = len(front) + sum(map(len, pieces))
     if size > LIMITS.max_payload:
         _refuse(size)
@@ -226,12 +229,15 @@ def read_request(payload: bytes | memoryview) -> tuple[Route, float | None, list
         # Indexing bytes is faster than indexing a view of them, which counts here; large payloads are not copied.
         payload = bytes(payload)
         start = payload.find(_ARGS)
-        front, at = _without_deadline(payload, start)
+        if payload.find(_DEADLINE_HEAD, 0, start) < 0:
+            front, at = payload[:start], 0
+        else:
+            front, at = _without_deadline(payload, start)
         route = _names.get(front)
-        if route is not None and at == route.deadline_at:
+        if route is not None and at == route[3]:
             value, end = decode_from(payload, start + len(_ARGS))
             if type(value) is list and payload[end:] == _NO_KWARGS:
-                return route, read_deadline(route, payload, 0), value, {}
+                return route, read_deadline(route, payload, 0) if at else None, value, {}
     request = Request.from_payload(0, payload, LIMITS)
     deadline = request.deadline
     route = Route(
@@ -292,9 +298,14 @@ class Routes:
         :raises DecodeError, MessageError: it is no REQUEST's
         """
         end = data.find(_ARGS, start, stop)
-        front, at = _without_deadline(data, end, start) if end >= 0 else (b"", 0)
+        if end < 0:
+            front, at = b"", 0
+        elif data.find(_DEADLINE_HEAD, start, end) < 0:
+            front, at = bytes(data[start:end]), 0
+        else:
+            front, at = _without_deadline(data, end, start)
         known = self._known.get(front)
-        if known is not None and at == known.deadline_at:
+        if known is not None and at == known[3]:
             return known
         routing = read_routing(memoryview(data)[start:stop])
         if routing is None:
