@@ -410,6 +410,9 @@ def test_without_room_for_a_thread_the_others_go_on(
     def refuse(self: crew.Crew) -> None:
         raise RuntimeError("can't start new thread")
 
+    eventually(
+        lambda: sum(thread.name.startswith("gunicorn-") for thread in threading.enumerate()) == 2, "both threads"
+    )
     monkeypatch.setattr(crew.Crew, "_start_member", refuse)
     reader = stream_slowly(site)
     eventually(lambda: app.asked and standstill(app), "that it waits for its reader")
