@@ -105,6 +105,62 @@ def test_unix_streams(short_path: str) -> None:
         handler.close()
 
 
+@pytest.mark.parametrize("socktype", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_a_unix_path_alone_fits_either_kind(short_path: str, socktype: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_UNIX, socktype) as server:
+        server.bind(short_path)
+        server.settimeout(PATIENCE)
+        if socktype == socket.SOCK_STREAM:
+            server.listen()
+        handler = syslog.make_handler(f"unix://{short_path}", "daemon")
+        handler.emit(record("one"))
+        if socktype == socket.SOCK_DGRAM:
+            assert server.recv(1000) == b"<27>one\0"
+        else:
+            with accept(server) as connection:
+                assert receive(connection, b"\0") == b"<27>one\0"
+        handler.close()
+
+
+@pytest.mark.parametrize("kind", ["", "#dgram"])
+def test_a_receiver_of_datagrams_that_hangs_stops_nobody(
+    short_path: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("gunicorn.syslog.time.monotonic", lambda: now)
+    monkeypatch.setattr("gunicorn.syslog.PATIENCE", 0.1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(short_path)
+        server.setblocking(False)
+        handler = syslog.make_handler(f"unix://{short_path}{kind}", "daemon")
+        sent = 0
+        while not capsys.readouterr().err:  # until the receiver's queue is full, and one message was given up
+            handler.emit(record("fills"))
+            sent += 1
+        handler.emit(record("dropped without a wait"))
+        assert capsys.readouterr().err == ""
+        for _ in range(sent - 1):
+            assert server.recv(1000) == b"<27>fills\0"
+        with pytest.raises(BlockingIOError):
+            server.recv(1000)
+        now += syslog.RETRY
+        handler.emit(record("back"))
+        assert server.recv(1000) == b"<27>back\0"
+        handler.close()
+
+
+def test_unix_datagrams_after_a_restart_of_the_receiver(short_path: str) -> None:
+    handler = syslog.make_handler(f"unix://{short_path}#dgram", "daemon")
+    for message in ("one", "two"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+            server.bind(short_path)
+            server.settimeout(PATIENCE)
+            handler.emit(record(message))
+            assert server.recv(1000) == f"<27>{message}\0".encode()
+        os.unlink(short_path)
+    handler.close()
+
+
 def test_messages_over_tcp_are_lines(listener: socket.socket) -> None:
     handler = syslog.make_handler(f"tcp://127.0.0.1:{listener.getsockname()[1]}", "local0")
     handler.emit(record("one\ntwo"))

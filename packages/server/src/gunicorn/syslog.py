@@ -1,9 +1,11 @@
 """Syslog: its addresses and facilities, and the handlers that ``glogging.Logger`` sends the logs with.
 
-Datagrams (UDP and unix) leave at once or not at all. A stream is written with a deadline, and opened again when it
-broke and in each process that was forked, so that the messages of two workers do not mix.
+UDP datagrams leave at once or not at all. A stream, and a unix datagram socket, whose sender waits while the receiver's
+queue is full (10 messages on many systems), is written with a deadline, and opened again when it broke and in each
+process that was forked, so that the messages of two workers do not mix.
 """
 
+import errno
 import logging
 import os
 import socket
@@ -14,7 +16,7 @@ from typing import Any
 from gunicorn import util
 from gunicorn.errors import ConfigError
 
-PATIENCE = 2.0  # seconds for a stream to be opened, or to take a message
+PATIENCE = 2.0  # seconds for a connection to be opened, or to take a message
 RETRY = 5.0  # seconds after a failure in which messages are dropped instead of waited with
 
 # RFC 3164 facilities; "ftp" and "security" are aliases that people write.
@@ -55,9 +57,9 @@ def make_handler(address: str, facility: str) -> logging.Handler:
         raise ConfigError(f"syslog_facility {facility!r} is unknown; use one of {', '.join(sorted(FACILITIES))}")
     socktype, where = parse_address(address)
     try:
-        if socktype == socket.SOCK_STREAM:
-            return StreamSysLogHandler(where, number)
-        return SysLogHandler(address=where, facility=number, socktype=socktype)
+        if socktype == socket.SOCK_DGRAM and isinstance(where, tuple):
+            return SysLogHandler(address=where, facility=number, socktype=socktype)
+        return ConnectedSysLogHandler(where, number, socktype)
     except OSError as exc:
         raise ConfigError(f"syslog_addr {address!r} cannot be used: {exc}") from exc
 
@@ -84,17 +86,22 @@ def parse_address(text: str) -> tuple[Any, Any]:
     raise ConfigError(f"syslog_addr {text!r} is none of unix://PATH, udp://HOST:PORT, tcp://HOST:PORT")
 
 
-class StreamSysLogHandler(logging.Handler):
-    """Syslog over TCP or a unix stream socket.
+class ConnectedSysLogHandler(logging.Handler):
+    """Syslog over TCP or a unix socket; no message waits longer than PATIENCE, since requests wait with it.
 
     TCP: messages end with a line feed, and line feeds within them are written ``#012`` (RFC 6587 section 3.4.2, as
-    rsyslog reads and writes it). Unix streams: messages end with NUL, as the C library's do.
+    rsyslog reads and writes it). Unix sockets: messages end with NUL, as the C library's do.
     """
 
-    def __init__(self, address: Any, facility: int) -> None:
+    def __init__(self, address: Any, facility: int, socktype: socket.SocketKind | None) -> None:
+        """
+        :param address: (host, port), or the path of a unix socket.
+        :param socktype: None for a unix socket that takes either datagrams or streams.
+        """
         super().__init__()
         self._address = address
         self._facility = facility
+        self._socktype = socktype
         self._pid = os.getpid()
         self._broken_until = 0.0  # monotonic seconds
         self._socket: socket.socket | None = None  # from the first message on
@@ -102,7 +109,17 @@ class StreamSysLogHandler(logging.Handler):
     def _connect(self) -> socket.socket:
         if isinstance(self._address, tuple):
             return socket.create_connection(self._address, PATIENCE)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        if self._socktype is not None:
+            return self._connect_unix(self._socktype)
+        try:
+            return self._connect_unix(socket.SOCK_DGRAM)
+        except OSError as exc:
+            if exc.errno != errno.EPROTOTYPE:
+                raise
+        return self._connect_unix(socket.SOCK_STREAM)
+
+    def _connect_unix(self, socktype: socket.SocketKind) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socktype)
         try:
             sock.settimeout(PATIENCE)
             sock.connect(self._address)
@@ -122,6 +139,8 @@ class StreamSysLogHandler(logging.Handler):
                 try:
                     self._socket.sendall(data)
                     return
+                except TimeoutError:  # the receiver hangs: a new connection would wait as long
+                    raise
                 except OSError:
                     self._drop()
             if time.monotonic() >= self._broken_until:
