@@ -82,6 +82,7 @@ class H1Connection:
         "_left",
         "_out",
         "_preamble",
+        "_prefix",
         "_progress",
         "_read",
         "_reader",
@@ -104,8 +105,10 @@ class H1Connection:
         # Bytes that were received and not read yet: bytes while heads come whole, which spares a copy; a bytearray
         # while something is taken from them piece by piece.
         self._buffer: bytes | bytearray = b""
-        self._repeat = b""  # the bytes of the last request, when they were nothing but its head, and the request
+        # The last request, and its bytes when they were nothing but its head, or its head when it has a body.
         self._repeated: Request | None = None
+        self._repeat = b""
+        self._prefix = b""
         self._tail = b""  # of _repeat: what follows its request line
         self._progress: Progress | None = None  # of a head that came without its end
         self._eof = False
@@ -177,10 +180,15 @@ class H1Connection:
             self.request = request = self._repeated
             self._read = self._read_nothing
             return request
-        if self._repeated is not None and buffer.endswith(self._tail):
-            request = self._read_like_last(buffer)
-            if request is not None:
-                return request
+        if self._repeated is not None:
+            if self._prefix:
+                if buffer.startswith(self._prefix):
+                    self._progress = None
+                    return self._begin(self._repeated, len(self._prefix))
+            elif buffer.endswith(self._tail):
+                request = self._read_like_last(buffer)
+                if request is not None:
+                    return request
         if buffer[0] == 0x0D:
             return self._skip_empty_line()
         progress = self._progress
@@ -188,24 +196,37 @@ class H1Connection:
         if end < 0:
             self._wait_for_head()
             return None
-        head = bytes(buffer[:end])
+        head = bytes(buffer[: end + 4])
         self._progress = None
-        if len(buffer) == end + 4:
-            self._buffer = b""
-        else:
-            self._drop(end + 4)
-        self.request = request = self._reader.read(head, self._secure, self._trusted)
+        request = self._begin(self._reader.read(head[:-4], self._secure, self._trusted), end + 4)
         self.served = True
+        if end < LONGEST_REPEAT and request.target.authority is None:
+            if not request.end_stream:
+                self._prefix, self._repeat, self._repeated = head, b"", request
+            elif not self._buffer:
+                self._prefix, self._repeat, self._repeated = b"", head, request
+                self._tail = head[head.index(b"\r\n") :]
+        return request
+
+    def _begin(self, request: Request, size: int) -> Request:
+        """Begin to receive *request*, the first *size* bytes of the buffer being its head."""
+        self.request = request
+        buffer = self._buffer
         if request.end_stream:
+            if len(buffer) == size:
+                self._buffer = b""
+            else:
+                self._drop(size)
             self._read = self._read_nothing
-            if not self._buffer and end < LONGEST_REPEAT and request.target.authority is None:
-                self._repeat, self._repeated = head + b"\r\n\r\n", request
-                self._tail = self._repeat[self._repeat.index(b"\r\n") :]
+            return request
+        if type(buffer) is bytes:  # what came with the head is mostly the whole body, and can be handed on as it is
+            self._buffer = buffer[size:]
         else:
-            length = request.content_length
-            self._body = ChunkedBody(self._reader.table) if length is None else SizedBody(length)
-            self._wants_continue = request.expects_continue and not self._buffer
-            self._read = self._read_body
+            self._drop(size)
+        length = request.content_length
+        self._body = ChunkedBody(self._reader.table) if length is None else SizedBody(length)
+        self._wants_continue = request.expects_continue and not self._buffer
+        self._read = self._read_body
         return request
 
     def _read_like_last(self, buffer: bytes | bytearray) -> Request | None:
