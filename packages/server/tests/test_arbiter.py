@@ -138,6 +138,8 @@ def test_a_worker_that_hangs_is_aborted_and_replaced(serve: Serve) -> None:
     with pytest.raises(OSError):  # noqa: PT011 - reset or closed without an answer
         server.get("/hang")
     server.wait_for(rf"WORKER TIMEOUT \(pid:{worker.copy().pop()}\)")
+    server.wait_for(r"The worker was aborted here(?s:.*?)probe.py\", line \d+, in app\n +time.sleep\(0.01\)")
+    assert "in manage_workers" not in server.output
     server.wait_for_children(1, worker)
     assert int(server.get()) not in worker
 

@@ -180,8 +180,9 @@ class Worker:
         sys.exit(0)
 
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
-        """ABRT: the master misses the heartbeat; end now, with status 1."""
+        """ABRT: the master misses the heartbeat; say where this worker hangs, and end now, with status 1."""
         self.alive = False
+        self.log.critical("The worker was aborted here (pid: %s):\n%s", os.getpid(), _stack_of(frame))
         self.cfg.worker_abort(self)
         sys.exit(1)
 
@@ -214,3 +215,10 @@ class Worker:
                 pass
         except BlockingIOError:
             pass
+
+
+def _stack_of(frame: FrameType | None) -> str:
+    """The lines that lead to *frame*, without the master's, which are the same for all workers."""
+    stack = traceback.extract_stack(frame)
+    boots = [number for number, entry in enumerate(stack) if entry.name == "init_process"]
+    return "".join(traceback.format_list(stack[boots[-1] if boots else 0 :])).rstrip()
