@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from gunicorn.drivers.asyncio_server import Options, Server
+from gunicorn.health import HealthPath
 from gunicorn.http.policy import Policy
 from gunicorn.supervision.scoreboard import SLOT_SIZE, ScoreboardSlot, WorkerState
 
@@ -134,6 +135,35 @@ class TestScoreboard:
                     assert len(told) == (number >= 3)
 
         run(main())
+
+
+def test_the_health_path(run: Any, serving: Any) -> None:
+    """Answered without the application, not counted and not reported; 503 while draining."""
+
+    async def main() -> None:
+        gate, slot = Gate(), new_slot()
+        reported: list[Any] = []
+        async with serving(gate, slot=slot, health=HealthPath("/healthz", slot), on_end=reported.append) as site:
+            probe, busy = await site.connect(), await site.connect()
+            busy.send(GET)
+            await site.until(lambda: site.server.running, "the request")
+            for _ in range(2):
+                status, _, body = await probe.get("/healthz?from=balancer")
+                assert (status, body) == (200, b"ok")
+            probe.send("HEAD /healthz HTTP/1.1\r\nHost: h\r\n\r\nGET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert (await probe.answer(bodiless=True))[0] == 200
+            assert (await probe.answer())[2] == b"ok"
+            assert (slot.requests, reported) == (0, [])
+            draining = asyncio.ensure_future(site.server.drain(60))
+            await site.until(lambda: slot.state == WorkerState.DRAINING, "the drain")
+            status, fields, body = await probe.get("/healthz")
+            assert (status, fields["connection"], body) == (503, "close", b"draining")
+            gate.opened.set()
+            assert (await busy.answer())[0] == 200
+            await draining
+            assert (slot.requests, len(reported)) == (1, 1)
+
+    run(main())
 
 
 def test_ticks_beat_and_renew_the_date(run: Any, serving: Any) -> None:

@@ -139,6 +139,14 @@ class Exchange(HTTPCycle):
                 self.grace.cancel()
             server.ended(self)
 
+    def answer(self, response: ResponseHead) -> None:
+        """Answer without the application, which is not called."""
+        protocol = self.protocol
+        protocol.conn.send(response)
+        self.state = COMPLETE
+        protocol.flush()
+        protocol.response_ended()
+
     def _ended(self, error: Exception | None) -> None:
         """The application is done, and not as it should be: say so, and answer 500 or break off where that is due."""
         protocol, uri = self.protocol, self.request.uri

@@ -22,6 +22,7 @@ from gunicorn.drivers.asyncio import HTTPProtocol
 from gunicorn.drivers.asyncio_accept import Acceptor
 from gunicorn.drivers.asyncio_exchange import Exchange, RequestTask
 from gunicorn.drivers.asyncio_watch import find_overdue, stack_of
+from gunicorn.health import HealthPath
 from gunicorn.http.h1.head import HeadReader
 from gunicorn.http.h1.response import Preamble
 from gunicorn.http.policy import Policy
@@ -61,6 +62,8 @@ class Options:
     timeout: float = 0.0
     """How long one request may occupy the application (see ``asyncio_watch``); 0 for ever."""
     slot: ScoreboardSlot = field(default_factory=lambda: ScoreboardSlot(-1, memoryview(bytearray(SLOT_SIZE))))
+    health: HealthPath | None = None
+    """Answered without the application."""
     on_begin: Callable[[Exchange], None] | None = None
     """Called before the application (the hook ``pre_request``)."""
     on_end: Callable[[Exchange], None] | None = None
@@ -105,6 +108,8 @@ class Server:
         self._q = options.slot.q
         self._d = options.slot.d
         self._text = options.slot.text
+        if options.health is not None:
+            self.begin = self._answer_or_begin  # type: ignore[method-assign]
         self._acceptor = Acceptor(self, options.most_connections, options.ssl)
         self._timer: asyncio.TimerHandle | None = None
         self._quiet: asyncio.Event | None = None  # set when the last connection and the last request have ended
@@ -184,7 +189,20 @@ class Server:
     def _begin_last(self, exchange: Exchange) -> None:
         """``begin`` while draining."""
         exchange.protocol.conn.drain()
-        Server.begin(self, exchange)
+        if self._options.health is not None:
+            self._answer_or_begin(exchange)
+        else:
+            Server.begin(self, exchange)
+
+    def _answer_or_begin(self, exchange: Exchange) -> None:
+        """``begin`` with a health path."""
+        health = self._options.health
+        assert health is not None
+        answer = health.answer(exchange.request)
+        if answer is None:
+            Server.begin(self, exchange)
+        else:
+            exchange.answer(answer)
 
     def ended(self, exchange: Exchange) -> None:
         running = self.running

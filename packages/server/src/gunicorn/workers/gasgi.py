@@ -21,6 +21,7 @@ from gunicorn.asgi.access import ResponseRecord, environ_of
 from gunicorn.drivers.asyncio_exchange import Exchange
 from gunicorn.drivers.asyncio_lifespan import LifespanRunner
 from gunicorn.drivers.asyncio_server import Options, Server
+from gunicorn.health import HealthPath
 from gunicorn.http.policy import Policy
 from gunicorn.workers.base import Worker
 
@@ -172,6 +173,7 @@ class ASGIWorker(Worker):
             ssl=sock.ssl_context(cfg) if cfg.is_ssl else None,
             timeout=cfg.timeout,
             slot=self.scoreboard,
+            health=HealthPath.of(self),
             on_begin=(lambda exchange: pre_request(self, exchange.request)) if pre_request else None,
             on_end=(lambda exchange: self._after(exchange, access, post_request)) if access or post_request else None,
             on_limit=limit_reached,
