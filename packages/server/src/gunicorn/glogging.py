@@ -129,19 +129,17 @@ class Logger:
         before.
         """
         old = self._own_handler(log)
+        handler: logging.Handler | None = None
+        if output == "-":
+            handler = logging.StreamHandler(stream)
+        elif output is not None:
+            # Opened once, and before the old one is closed: who reads a pipe takes that for the end of it.
+            handler = self._open(output)
         if old is not None:
             log.removeHandler(old)
             old.close()
-        if output is None:
+        if handler is None:
             return
-        if output == "-":
-            handler: logging.Handler = logging.StreamHandler(stream)
-        else:
-            self._check_writable(output)
-            handler = logging.FileHandler(output)
-            with_owner = self.cfg.uid, self.cfg.gid
-            if os.geteuid() == 0 and with_owner != (0, 0):
-                util.chown(handler.baseFilename, *with_owner)  # so that workers can open it again after a rotation
         handler.setFormatter(fmt)
         handler._gunicorn = True  # type: ignore[attr-defined]  # others' handlers stay when ours are replaced
         log.addHandler(handler)
@@ -149,21 +147,26 @@ class Logger:
     def _own_handler(self, log: logging.Logger) -> logging.Handler | None:
         return next((handler for handler in log.handlers if getattr(handler, "_gunicorn", False)), None)
 
-    def _check_writable(self, path: str) -> None:
+    def _open(self, path: str) -> logging.FileHandler:
         try:
-            with open(path, "a"):
-                pass
+            handler = logging.FileHandler(path)
         except OSError as exc:
-            raise ConfigError(f"the log file {path!r} cannot be written: {exc.strerror}") from exc
+            raise _unwritable(path, exc) from exc
+        with_owner = self.cfg.uid, self.cfg.gid
+        if os.geteuid() == 0 and with_owner != (0, 0):
+            util.chown(handler.baseFilename, *with_owner)  # so that workers can open it again after a rotation
+        return handler
 
     def _capture_output(self, path: str) -> None:
         """Lay standard output and standard error on the error log's file."""
-        self._check_writable(path)
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        except OSError as exc:
+            raise _unwritable(path, exc) from exc
         self._flush_output()
         if self._output is None:
             self._output = os.dup(sys.stdout.fileno()), os.dup(sys.stderr.fileno())
         self._close_logfile()
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         self.logfile = open(fd, "a", closefd=False)  # noqa: SIM115 - open for the life of the process
         self._lay_output_on(self.logfile.fileno())
 
@@ -406,3 +409,7 @@ class _Prefixed(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return self._prefix + self._inner.format(record)
+
+
+def _unwritable(path: str, exc: OSError) -> ConfigError:
+    return ConfigError(f"the log file {path!r} cannot be written: {exc.strerror}")

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
-from gunicorn.asgi.tls import tls_extension
+from gunicorn.drivers.tls_extension import tls_extension
 from gunicorn.http.errors import InvalidRequestLine, RemoteProtocolError
 
 HANDSHAKE: Final = 60.0  # seconds for a handshake where the policy has no deadline for heads

@@ -4,7 +4,7 @@ import ssl
 from typing import Any
 
 import pytest
-from gunicorn.asgi.tls import distinguished_name, tls_extension
+from gunicorn.drivers.tls_extension import distinguished_name, tls_extension
 
 
 @pytest.mark.parametrize(
