@@ -21,11 +21,13 @@ from gunicorn_dirty_protocol import (
     Limits,
     Manage,
     ManageOp,
+    MessageError,
     Request,
     Response,
     Stash,
     StashOp,
     Status,
+    encode,
     parse,
     parse_frame,
     unpack_header,
@@ -177,3 +179,29 @@ def test_views_of_a_message() -> None:
     message = parse(unpack_header(data), data[16:], views_from=100)
     assert isinstance(message, Chunk)
     assert type(message.data) is memoryview
+
+
+def test_nothing_expected_is_not_the_same_as_none_expected() -> None:
+    nothing = Stash(1, StashOp.COMPARE_AND_SET, "t", "k", 1)
+    none = dataclasses.replace(nothing, expected=None)
+    assert nothing != none
+    assert "expected" not in nothing.payload()
+    assert none.payload()["expected"] is None
+    for message in (nothing, none):
+        assert parse_frame(message.to_bytes()) == message
+
+
+def test_what_version_1_knows_of_the_stash_stands_first() -> None:
+    message = Stash(1, StashOp.PUT, "t", "k", 1, "*", 2, 3.0, 4, 5, evict=False)
+    assert list(message.payload()) == [
+        *("op", "table", "key", "value", "pattern"),
+        *("ttl", "max_entries", "max_bytes", "evict", "expected"),
+    ]
+    assert parse_frame(message.to_bytes()) == message
+
+
+@pytest.mark.parametrize("op", [ManageOp.CANCEL_CALL, ManageOp.STACKS])
+def test_which_call_or_worker_is_meant_has_to_be_said(op: ManageOp) -> None:
+    with pytest.raises(MessageError, match="'count' of MANAGE is missing"):
+        Manage.from_payload(1, encode({"op": int(op)}))
+    assert Manage.from_payload(1, encode({"op": int(ManageOp.REMOVE)})).count == 1

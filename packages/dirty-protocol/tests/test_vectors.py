@@ -22,6 +22,7 @@ from gunicorn_dirty_protocol import (
     MessageType,
     PayloadPart,
     ProtocolError,
+    Stash,
     StashOp,
     decode,
     encode,
@@ -133,14 +134,14 @@ def test_invalid_frames(invalid_frames_vector: dict[str, Any], notation: Any) ->
 
 
 def table(heading: str, *columns: str) -> list[tuple[str, ...]]:
-    """The rows of the first table below a heading of the document, as tuples of these columns."""
+    """The rows of the first table below a heading of the document that has these columns, as tuples of them."""
     section = re.split(rf"^#+ {re.escape(heading)}$", DOCUMENT.read_text(), flags=re.MULTILINE)[1]
-    found = re.search(r"(?:^\|.*\|\n)+", section, flags=re.MULTILINE)
-    assert found is not None
-    rows = found.group(0).splitlines()
-    cells = [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in rows]
-    picked = [cells[0].index(column) for column in columns]
-    return [tuple(row[i] for i in picked) for row in cells[2:]]
+    for found in re.findall(r"(?:^\|.*\|\n)+", section, flags=re.MULTILINE):
+        cells = [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in found.splitlines()]
+        if set(columns) <= set(cells[0]):
+            picked = [cells[0].index(column) for column in columns]
+            return [tuple(row[i] for i in picked) for row in cells[2:]]
+    raise AssertionError(f"no table with the columns {columns} below {heading}")
 
 
 def test_tables_of_codes_are_those_of_the_code() -> None:
@@ -152,6 +153,8 @@ def test_tables_of_codes_are_those_of_the_code() -> None:
         (m.value, m.name) for m in ManageOp
     ]
     assert [n for (n,) in table("3.3 ERROR", "error_type")] == [m.value for m in ErrorType]
+    stash_fields = [f.name for f in fields(Stash) if f.name != "request_id"]
+    assert sorted(n for (n,) in table("3.5 STASH", "field")) == sorted(stash_fields)
     codes = gunicorn_dirty_protocol.codes
     for code, name in table("4. Values", "code", "name") + table("6. Extensions", "code", "name"):
         assert getattr(codes, name) == int(code, 16)
@@ -184,6 +187,11 @@ def test_every_row_of_the_tables_has_a_vector() -> None:
     written = json.dumps([vectors("values"), vectors("extensions")])
     for (key,) in table("10. Golden vectors", "key"):
         assert f'{{"{key}": ' in written
+    messages = {(v["type"], v["fields"].get("op", {}).get("int")) for v in vectors("messages")}
+    for kind, heading in (("STASH", "3.5 STASH"), ("MANAGE", "3.6 STATUS and MANAGE")):
+        assert {op for type_, op in messages if type_ == kind} == {op for (op,) in table(heading, "op")}
+    given = {name for v in vectors("messages") if v["type"] == "STASH" for name in v["fields"]}
+    assert given == {name for (name,) in table("3.5 STASH", "field")}
     errors = json.dumps(vectors("messages"))
     for (name,) in table("3.3 ERROR", "error_type"):
         assert f'"{name}"' in errors

@@ -13,9 +13,9 @@ from .header import Buffer, MessageType
 from .limits import Limits
 from .tlv import decode
 
-__all__ = ["OPTIONS", "fields_of", "options", "take"]
+__all__ = ["OPTIONS", "REQUIRED", "fields_of", "options", "take"]
 
-REQUIRED: Any = object()
+REQUIRED: Any = object()  # the default of a field that has none
 
 
 def fields_of(message: MessageType, payload: Buffer, limits: Limits, views_from: int | None) -> dict[str, Any]:

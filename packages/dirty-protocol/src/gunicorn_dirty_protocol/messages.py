@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from .errors import EncodeError, ErrorKind, FrameError, MessageError
-from .fields import fields_of, options, take
+from .fields import REQUIRED, fields_of, options, take
 from .header import HEADER_SIZE, Buffer, Header, MessageType, pack_header, unpack_header
 from .limits import DEFAULT_LIMITS, Limits
+from .operations import ManageOp, StashOp, operation
 from .tlv import encode_chunks
 
 __all__ = [
@@ -50,38 +51,19 @@ class ErrorType(str, enum.Enum):
     APP = "DirtyAppError"
     APP_NOT_FOUND = "DirtyAppNotFoundError"
     NO_WORKERS_AVAILABLE = "DirtyNoWorkersAvailableError"
+    OVERLOADED = "DirtyOverloadedError"
+    CANCELLED = "DirtyCancelledError"
     PROTOCOL = "DirtyProtocolError"
     STASH = "StashError"
     STASH_TABLE_NOT_FOUND = "StashTableNotFoundError"
     STASH_KEY_NOT_FOUND = "StashKeyNotFoundError"
+    STASH_FULL = "StashFullError"
 
     def __str__(self) -> str:
         return self.value
 
 
 _ERROR_TYPES = {member.value: member for member in ErrorType}
-
-
-class StashOp(enum.IntEnum):
-    """The ``op`` of a STASH message."""
-
-    PUT = 1
-    GET = 2
-    DELETE = 3
-    KEYS = 4
-    CLEAR = 5
-    INFO = 6
-    ENSURE = 7
-    DELETE_TABLE = 8
-    TABLES = 9
-    EXISTS = 10
-
-
-class ManageOp(enum.IntEnum):
-    """The ``op`` of a MANAGE message."""
-
-    ADD = 1
-    REMOVE = 2
 
 
 class _Message:
@@ -278,7 +260,14 @@ class Status(_Empty):
 
 @dataclass(frozen=True)
 class Stash(_Message):
-    """An operation on the stash. A `key`, `value` or `pattern` of None is not given, and left out."""
+    """An operation on the stash. What is None is not given, and left out.
+
+    The fields from `expected` on are not in v1:
+
+    :ivar expected: the value that COMPARE_AND_SET wants to find, of any type; ``...`` for none at all, and left out
+    :ivar ttl: seconds that what is written is to live
+    :ivar max_entries, max_bytes, evict: the bounds that ENSURE gives a table
+    """
 
     type: ClassVar[MessageType] = MessageType.STASH
     request_id: int
@@ -287,13 +276,20 @@ class Stash(_Message):
     key: Any = None
     value: Any = None
     pattern: str | None = None
+    expected: Any = ...
+    ttl: float | None = None
+    max_entries: int | None = None
+    max_bytes: int | None = None
+    evict: bool | None = None
 
     def payload(self) -> dict[str, Any]:
         payload: dict[str, Any] = {"op": int(self.op), "table": self.table}
-        for name in ("key", "value", "pattern"):
+        for name in ("key", "value", "pattern", "ttl", "max_entries", "max_bytes", "evict"):
             value = getattr(self, name)
             if value is not None:
                 payload[name] = value
+        if self.expected is not ...:
+            payload["expected"] = self.expected
         return payload
 
     @classmethod
@@ -303,17 +299,25 @@ class Stash(_Message):
         fields = fields_of(cls.type, payload, limits, views_from)
         return cls(
             request_id,
-            _operation(StashOp, cls.type, fields),
+            operation(StashOp, cls.type, fields),
             take(cls.type, fields, "table", str, ""),
             fields.get("key"),
             fields.get("value"),
             take(cls.type, fields, "pattern", str, None),
+            fields.get("expected", ...),
+            take(cls.type, fields, "ttl", int if type(fields.get("ttl")) is int else float, None),
+            take(cls.type, fields, "max_entries", int, None),
+            take(cls.type, fields, "max_bytes", int, None),
+            take(cls.type, fields, "evict", bool, None),
         )
 
 
 @dataclass(frozen=True)
 class Manage(_Message):
-    """Add workers to the pool, or remove some."""
+    """Add workers to the pool or remove some, end a call, or ask what a worker's threads do.
+
+    :ivar count: how many workers; for CANCEL_CALL the id of the call, for STACKS the pid of the worker
+    """
 
     type: ClassVar[MessageType] = MessageType.MANAGE
     request_id: int
@@ -328,7 +332,10 @@ class Manage(_Message):
         cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS, views_from: int | None = None
     ) -> Manage:
         fields = fields_of(cls.type, payload, limits, views_from)
-        return cls(request_id, _operation(ManageOp, cls.type, fields), take(cls.type, fields, "count", int, 1))
+        op = operation(ManageOp, cls.type, fields)
+        # Which call or worker is meant is for the sender to say.
+        counts = op in (ManageOp.ADD, ManageOp.REMOVE)
+        return cls(request_id, op, take(cls.type, fields, "count", int, 1 if counts else REQUIRED))
 
 
 def _only(message: MessageType, payload: Buffer, limits: Limits, views_from: int | None, name: str) -> Any:
@@ -338,14 +345,6 @@ def _only(message: MessageType, payload: Buffer, limits: Limits, views_from: int
         return fields[name]
     except KeyError:
         raise MessageError(ErrorKind.BAD_PAYLOAD, f"the field {name!r} of {message.name} is missing") from None
-
-
-def _operation(operations: Any, message: MessageType, fields: dict[str, Any]) -> Any:
-    number = take(message, fields, "op", int)
-    try:
-        return operations(number)
-    except ValueError:
-        raise MessageError(ErrorKind.BAD_PAYLOAD, f"{message.name} has no operation {number}") from None
 
 
 Message = Request | Response | Error | Chunk | End | Cancel | Stash | Status | Manage
