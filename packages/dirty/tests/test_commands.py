@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gunicorn.dirty.commands import CANCEL_CALL, STACKS
 from gunicorn.dirty.errors import DirtyAppError, DirtyCancelledError, DirtyTimeoutError
 from gunicorn.dirty.protocol import (
     MANAGE_OP_ADD,
@@ -18,13 +17,14 @@ from gunicorn.dirty.protocol import (
     make_manage_message,
     make_stash_message,
 )
+from gunicorn_dirty_protocol import ManageOp
 
 APP = "sampleapps:Sample"
 Wait = Callable[..., Any]
 
 
 def manage(op: int, count: int) -> dict[str, Any]:
-    return {"type": "manage", "id": 1, "op": op, "count": count}
+    return {"type": "manage", "id": 1, "op": int(op), "count": count}
 
 
 def test_status_has_the_keys_of_the_wire_and_tells_what_runs(start: Any, calls: Any, wait_for: Any) -> None:
@@ -102,6 +102,8 @@ def test_signals_add_and_remove_too(start: Any, wait_for: Any) -> None:
         (BinaryProtocol.encode_header(0x10, 9, 3) + b"abc", "DirtyProtocolError"),
         (BinaryProtocol.encode_manage(9, MANAGE_OP_ADD, 0), "DirtyProtocolError"),
         (BinaryProtocol.encode_manage(9, 77, 1), "DirtyProtocolError"),
+        (BinaryProtocol.encode_message({"type": "manage", "id": 9, "op": 3}), "DirtyProtocolError"),
+        (BinaryProtocol.encode_message({"type": "manage", "id": 9, "op": 4, "count": None}), "DirtyProtocolError"),
         (BinaryProtocol.encode_header(0x12, 9, 3) + b"abc", "DirtyProtocolError"),
         (BinaryProtocol.encode_header(0x12, 9, 100_000) + bytes(100_000), "DirtyProtocolError"),
         (BinaryProtocol.encode_header(0x02, 9, 0), "DirtyProtocolError"),
@@ -130,12 +132,12 @@ def test_a_call_is_cancelled_by_its_id(start: Any, calls: Any, wait_for: Wait) -
     wait_for(lambda: pool.status()["queued"] == 1, "one runs, one waits")
     for _ in range(2):
         (slot,) = wait_for(pool.busy, "one runs")
-        assert pool.ask(manage(CANCEL_CALL, slot["call"]))["result"] == {"success": True, "call": slot["call"]}
+        assert pool.ask(manage(ManageOp.CANCEL_CALL, slot["call"]))["result"] == {"success": True, "call": slot["call"]}
         wait_for(lambda call=slot["call"]: [call] != [slot["call"] for slot in pool.busy()], "it has ended")
     outcomes = calls.join()
     assert [type(outcome) for outcome in outcomes] == [DirtyCancelledError] * 2
     assert all("by an operator" in str(outcome) for outcome in outcomes)
-    assert pool.ask(manage(CANCEL_CALL, 999_999))["result"]["success"] is False
+    assert pool.ask(manage(ManageOp.CANCEL_CALL, 999_999))["result"]["success"] is False
     assert pool.worker_pids() == pids
 
 
@@ -145,12 +147,12 @@ def test_the_stacks_of_a_worker(start: Any, calls: Any, wait_for: Wait, short_di
     (pid,) = pool.worker_pids()
     calls.start(lambda: client.execute(APP, "wait_for_file", str(go)))
     wait_for(pool.busy, "it runs")
-    result = pool.ask(manage(STACKS, pid))["result"]
+    result = pool.ask(manage(ManageOp.STACKS, pid))["result"]
     go.touch()
     assert result["pid"] == pid
     (stack,) = [stack for name, stack in result["stacks"].items() if name.startswith("dirty-slot")]
     assert "in wait_for_file" in stack
-    assert "no dirty worker" in pool.ask(manage(STACKS, 1))["error"]["message"]
+    assert "no dirty worker" in pool.ask(manage(ManageOp.STACKS, 1))["error"]["message"]
     calls.join()
 
 

@@ -1,11 +1,11 @@
-"""The messages that the arbiter answers itself: STATUS and MANAGE (WIRE), and what it has to refuse. Used by
-dispatch."""
+"""The messages that the arbiter answers itself: STATUS and MANAGE (docs/protocol.md, 3.6), and what it has to refuse.
+Used by dispatch."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_dirty_protocol import Error, Manage, ManageOp, MessageType, ProtocolError, Response, decode
+from gunicorn_dirty_protocol import Error, Manage, ManageOp, MessageType, ProtocolError, Response
 
 from .call import PoolCall
 from .errors import DirtyError, DirtyProtocolError
@@ -15,11 +15,7 @@ if TYPE_CHECKING:
     from .caller import Caller
     from .process import WorkerProcess
 
-__all__ = ["CANCEL_CALL", "STACKS", "answer", "status"]
-
-# Operations of MANAGE beside those of version 1. `count` is the id of a call (as STATUS has it); the pid of a worker.
-CANCEL_CALL = 3
-STACKS = 4
+__all__ = ["answer", "status"]
 
 
 def answer(arbiter: DirtyArbiter, caller: Caller, kind: int, request_id: int, payload: bytes) -> bytes | None:
@@ -119,25 +115,30 @@ def _slot(index: int, call: object, now: float) -> dict[str, Any]:
 
 
 def _manage(arbiter: DirtyArbiter, caller: Caller, request_id: int, payload: bytes) -> bytes | None:
-    fields = decode(payload)
-    number = fields.get("count") if type(fields) is dict else None
-    if type(number) is int and fields.get("op") == CANCEL_CALL:
-        return Response(request_id, {"success": arbiter.dispatcher.cancel(number), "call": number}).to_bytes()
-    if type(number) is int and fields.get("op") == STACKS:
-        process = arbiter.supervisor.processes.get(number)
-        if process is None:
-            raise DirtyError(f"{number} is the pid of no dirty worker")
-
-        def tell(stacks: dict[str, str] | None) -> None:
-            if stacks is None:
-                error = DirtyError(f"dirty worker {number} does not answer: an action holds the interpreter's lock")
-                caller.send_error(request_id, error)
-            else:
-                caller.send_frame(Response(request_id, {"pid": number, "stacks": stacks}).to_bytes())
-
-        process.ask_stacks(tell)
+    message = Manage.from_payload(request_id, payload)
+    if message.op is ManageOp.CANCEL_CALL:
+        found = arbiter.dispatcher.cancel(message.count)
+        return Response(request_id, {"success": found, "call": message.count}).to_bytes()
+    if message.op is ManageOp.STACKS:
+        _ask_stacks(arbiter, caller, message)
         return None
-    return Response(request_id, _scale(arbiter, Manage.from_payload(request_id, payload))).to_bytes()
+    return Response(request_id, _scale(arbiter, message)).to_bytes()
+
+
+def _ask_stacks(arbiter: DirtyArbiter, caller: Caller, message: Manage) -> None:
+    pid = message.count
+    process = arbiter.supervisor.processes.get(pid)
+    if process is None:
+        raise DirtyError(f"{pid} is the pid of no dirty worker")
+
+    def tell(stacks: dict[str, str] | None) -> None:
+        if stacks is None:
+            error = DirtyError(f"dirty worker {pid} does not answer: an action holds the interpreter's lock")
+            caller.send_error(message.request_id, error)
+        else:
+            caller.send_frame(Response(message.request_id, {"pid": pid, "stacks": stacks}).to_bytes())
+
+    process.ask_stacks(tell)
 
 
 def _scale(arbiter: DirtyArbiter, message: Manage) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gunicorn_dirty_protocol import EncodeError, encode
+from gunicorn_dirty_protocol import StashOp as Op
 
 from .calls import Attempts, next_id
 from .client import DirtyClient, get_dirty_client
@@ -31,7 +32,6 @@ from .errors import (
     StashKeyNotFoundError,
     StashTableNotFoundError,
 )
-from .stash_ops import Op
 from .wire import HEADER, MAGIC, NO_OPTIONS, STASH, VERSION
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The stash at the arbiter: STASH messages in, answers out, and the streams of those who watch. Used by the dispatcher.
 
-The operations are those of docs/protocol.md and some more (stash_ops.py), with optional fields. A value is not decoded
-to be kept, only to be checked; what the store gives back goes out as the bytes that came.
+The operations are those of docs/protocol.md, 3.5. A value is not decoded to be kept, only to be checked; what the store
+gives back goes out as the bytes that came.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_dirty_protocol import ProtocolError, decode_from, encode
+from gunicorn_dirty_protocol import StashOp as Op
 
 from .errors import DirtyError, DirtyProtocolError, StashError
 from .loop import Timer
-from .stash_ops import Op
 from .stash_store import Bounds, Change, Key, StashStore, key_text
 from .wire import CHUNK, END, HEADER, MAGIC, RESPONSE, VERSION, chunk_frame, error_frame, whole
 
