@@ -180,3 +180,43 @@ def test_a_connection_that_ends_without_a_goodbye_is_no_news(
             assert site.messages() == []
 
     run(main())
+
+
+@pytest.mark.parametrize("body", [b"", b"body"])
+def test_who_streams_to_a_client_that_said_goodbye_is_stopped(
+    run: Any, serving: Any, context: ssl.SSLContext, tls_files: Any, body: bytes
+) -> None:
+    many = 20_000
+    ended: list[tuple[int, bool]] = []
+    over = asyncio.Event()
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        if body:
+            await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        sent = 0
+        try:
+            for sent in range(many):  # noqa: B007 - a sender that the transport never holds up would hold up the loop
+                await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+        except OSError:
+            ended.append((sent, True))
+            raise
+        else:
+            ended.append((sent, False))
+        finally:
+            over.set()
+
+    async def main() -> None:
+        async with serving(stream, ssl=context) as site:
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", site.port, ssl=tls_files.context(), server_hostname="localhost"
+            )
+            head = f"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            writer.write(head + body)
+            await reader.read(100_000)
+            writer.close()
+            await over.wait()
+            sent, stopped = ended[0]
+            assert stopped, sent
+
+    run(main())

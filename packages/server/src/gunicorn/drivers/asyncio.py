@@ -121,6 +121,8 @@ class HTTPProtocol(asyncio.Protocol):
         else:
             if not exchange.wants_body:
                 exchange.disconnected = True
+                if self.server.secure:  # the transport closes itself now, and drops without a word what is still sent
+                    self.exchange = None
             exchange.wake()
             self.server.watch_gone(exchange)
         answers_due = self.exchange is not None or (conn.buffered > 0 and not conn.closing)
@@ -132,13 +134,16 @@ class HTTPProtocol(asyncio.Protocol):
         if self.server.secure:
             self.transport.close()  # Python 3.10 would warn of a transport that only the client has closed
         self._wake_senders()
-        exchange = self.exchange
+        self.client_left()
+        self.server.closed(self)
+
+    def client_left(self) -> None:
+        """Tell the request at hand, if there is one, that nobody waits for its answer."""
+        exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            self.exchange = None
             exchange.disconnected = True
             exchange.wake()
             self.server.watch_gone(exchange)
-        self.server.closed(self)
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -178,6 +183,8 @@ class HTTPProtocol(asyncio.Protocol):
             exchange.feed(event)
             if event.end_stream and self._eof:
                 exchange.disconnected = True
+                if self.server.secure:
+                    self.exchange = None
             self._hear()
         else:
             exchange.disconnected = True

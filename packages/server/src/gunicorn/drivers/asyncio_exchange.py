@@ -106,6 +106,12 @@ class Exchange(HTTPCycle):
             if report is not None:
                 report(self)
             protocol.response_ended()
+        elif protocol.transport.is_closing():
+            # It drops what is written and never says to wait, so that connection_lost() would never get its turn.
+            protocol.client_left()
+            raise ClientDisconnected(f"{protocol.peer} has disconnected")
+        elif protocol.server.secure:
+            await asyncio.sleep(0)  # the same, where the loop's TLS does not tell that the socket below it is closing
         if not protocol.writable:
             await protocol.drained()
 
