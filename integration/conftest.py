@@ -283,18 +283,23 @@ class Load:
 
     :param keep_alive: each client keeps its connection; when the server has closed it while it was idle, the request is
         repeated on a new one, as every HTTP client does (RFC 9112, 9.3.1)
-    :ivar good: bodies of the answers with status 200, in the order in which they came
+    :ivar answers: those with status 200, in the order in which they came: when each was asked for (monotonic), its body
     :ivar bad: what else happened
     """
 
     def __init__(self, address: int | str, path: str = "/", clients: int = 3, keep_alive: bool = False) -> None:
         self.path = path
-        self.good: list[str] = []
+        self.answers: list[tuple[float, str]] = []
         self.bad: list[str] = []
         self._address = address
         self._keep_alive = keep_alive
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+
+    @property
+    def good(self) -> list[str]:
+        """The bodies of the answers."""
+        return [text for _, text in self.answers]
 
     def __enter__(self) -> Load:
         for thread in self._threads:
@@ -310,6 +315,7 @@ class Load:
         connection = Connection(self._address)
         used = False
         while not self._over.wait(0.001):  # the pace; a machine that is shared must not drown
+            asked = time.monotonic()
             try:
                 reply = connection.ask(self.path)
             except (OSError, http.client.HTTPException) as exc:
@@ -323,7 +329,7 @@ class Load:
             if not self._keep_alive:
                 connection.close()
             if reply.status == 200:
-                self.good.append(reply.text)
+                self.answers.append((asked, reply.text))
             else:
                 self.bad.append(f"{reply.status} {reply.text}")
         connection.close()

@@ -321,7 +321,7 @@ def test_a_stream_waits_for_its_reader(serve_greenlets: Serve, eventually: Event
     log = tmp_path / "blocks"
     slow, other = site.connect(receive_buffer=32768), site.connect()
     slow.send(f"GET /endless?{log} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
-    eventually(log.exists, "the first block")
+    eventually(lambda: log.exists() and log.stat().st_size, "the first block")
     counts = [0]
     while counts[-1] != log.stat().st_size:  # it stops as soon as the kernel's buffers are full
         counts.append(log.stat().st_size)
