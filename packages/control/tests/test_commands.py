@@ -31,6 +31,8 @@ def test_the_commands_are_those_of_the_wire_document() -> None:
         "worker kill PID": "writes",
         "dirty add [N]": "writes",
         "dirty remove [N]": "writes",
+        "dirty cancel ID": "writes",
+        "dirty stacks PID": "reads",
         "reload": "writes",
         "reopen": "writes",
         "shutdown [graceful|quick]": "writes",
@@ -39,9 +41,10 @@ def test_the_commands_are_those_of_the_wire_document() -> None:
 
 
 def test_reading_commands_change_nothing(host: Any) -> None:
+    host.introspection.pool = POOL
     for command in REGISTRY:
         if command.access is Access.READ:
-            run(host, command.name)
+            run(host, " ".join([command.name, *("1" for _ in command.arguments)]))
     assert host.introspection.done == []
 
 
@@ -82,7 +85,7 @@ def test_help_lists_every_command(host: Any) -> None:
 @pytest.mark.parametrize("pool", [None, {"pid": None, "socket": None, "state": "off", "restarts": 0}])
 def test_without_a_pool(host: Any, pool: Any) -> None:
     host.introspection.pool = pool
-    for command in ("dirty add", "dirty remove 2"):
+    for command in ("dirty add", "dirty remove 2", "dirty cancel 7", "dirty stacks 201"):
         with pytest.raises(PoolUnavailableError, match="--dirty-app"):
             run(host, command)
     assert run(host, "show dirty") == {"enabled": False, "pid": None}
@@ -100,6 +103,8 @@ def test_questions_to_the_pool(host: Any) -> None:
         ("show all", Status(1)),
         ("dirty add", Manage(1, ManageOp.ADD, 1)),
         ("dirty remove 3", Manage(1, ManageOp.REMOVE, 3)),
+        ("dirty cancel 123456789012345678", Manage(1, ManageOp.CANCEL_CALL, 123456789012345678)),
+        ("dirty stacks 201", Manage(1, ManageOp.STACKS, 201)),
     ]:
         ask = run(host, command)
         assert isinstance(ask, AskPool)
@@ -111,6 +116,11 @@ def test_answers_of_the_pool(host: Any) -> None:
     assert run(host, "show dirty").finish(STATUS) == {**POOL, **STATUS, "enabled": True}
     result = {"success": True, "operation": "add", "requested": 1, "spawned": 1}
     assert run(host, "dirty add").finish(result) == result
+    stacks = {"pid": 201, "stacks": {"MainThread (1)": "File …"}}
+    assert run(host, "dirty stacks 201").finish(stacks) == stacks
+    assert run(host, "dirty cancel 7").finish({"success": True, "call": 7}) == {"success": True, "cancelled": 7}
+    with pytest.raises(CommandError, match="no call has the id 7, or no longer; 'show dirty' lists those that run"):
+        run(host, "dirty cancel 7").finish({"success": False, "call": 7})
     shown = run(host, "show all").finish(STATUS)
     assert shown["dirty_arbiter"] == {"pid": 200, "type": "dirty_arbiter", "state": "running"}
     assert shown["dirty_workers"] == [{"type": "dirty", "pid": 201}]
@@ -120,7 +130,7 @@ def test_answers_of_the_pool(host: Any) -> None:
 def test_a_silent_pool_spoils_only_what_is_about_it(host: Any) -> None:
     host.introspection.pool = POOL
     error = PoolUnavailableError("silence")
-    for command in ("show dirty", "dirty add"):
+    for command in ("show dirty", "dirty add", "dirty cancel 7", "dirty stacks 201"):
         with pytest.raises(PoolUnavailableError, match="silence"):
             run(host, command).failed(error)
     shown = run(host, "show all").failed(error)

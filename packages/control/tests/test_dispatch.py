@@ -26,7 +26,7 @@ def test_data_becomes_a_reply(host: Any, dispatcher: Dispatcher) -> None:
 
 def test_who_may_only_look_changes_nothing(host: Any, dispatcher: Dispatcher) -> None:
     for command in REGISTRY:
-        words = f"{command.name} 101" if command.name == "worker kill" else command.name
+        words = " ".join([command.name, *("101" for argument in command.arguments if argument.default is None)])
         reply = dispatcher.dispatch(Request(1, words), OTHER)
         if command.access is Access.WRITE:
             assert isinstance(reply, Reply)

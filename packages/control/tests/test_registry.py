@@ -20,6 +20,7 @@ def registry() -> Registry:
     registry.command("worker kill", "one less", Access.WRITE, Argument("pid", "which one"))(handler)
     mode = Argument("mode", "how", default="graceful", choices=("graceful", "quick"))
     registry.command("shutdown", "stop", Access.WRITE, mode)(handler)
+    registry.command("call", "one", Access.READ, Argument("id", "which one", digits=12))(handler)
     return registry
 
 
@@ -32,6 +33,7 @@ def registry() -> Registry:
         ("worker kill 4194304", "worker kill", {"pid": 4194304}),
         ("shutdown", "shutdown", {"mode": "graceful"}),
         ("shutdown quick", "shutdown", {"mode": "quick"}),
+        ("call 999999999999", "call", {"id": 999999999999}),
     ],
 )
 def test_words_become_calls(registry: Registry, words: str, name: str, arguments: dict[str, Any]) -> None:
@@ -76,6 +78,7 @@ def test_a_long_unknown_command_is_cut_in_its_error(registry: Registry) -> None:
         ("worker add 1_0", "N must be a positive integer, not '1_0'; usage: worker add [N]"),
         ("worker add ٣", "N must be a positive integer, not '٣'; usage: worker add [N]"),
         ("worker add 99999999999", "N must be a positive integer, not '99999999999'; usage: worker add [N]"),
+        ("call 1234567890123", "ID must be a positive integer, not '1234567890123'; usage: call ID"),
         ("worker kill", "PID (which one) is missing; usage: worker kill PID"),
         ("shutdown soon", "graceful|quick must be graceful or quick, not 'soon'; usage: shutdown [graceful|quick]"),
     ],
@@ -89,7 +92,7 @@ def test_bad_arguments_name_the_usage(registry: Registry, words: str, text: str)
 @pytest.mark.parametrize(
     ("before", "words"),
     [
-        ("", ["show", "worker", "shutdown"]),
+        ("", ["show", "worker", "shutdown", "call"]),
         ("show", ["workers", "stats"]),
         ("worker", ["add", "kill"]),
         ("worker add", []),
@@ -109,4 +112,7 @@ def test_a_name_is_declared_once(registry: Registry) -> None:
 
 def test_usage_and_order(registry: Registry) -> None:
     usages = [command.usage for command in registry]
-    assert usages == ["show workers", "show stats", "worker add [N]", "worker kill PID", "shutdown [graceful|quick]"]
+    assert usages == [
+        *("show workers", "show stats", "worker add [N]", "worker kill PID"),
+        *("shutdown [graceful|quick]", "call ID"),
+    ]

@@ -83,7 +83,10 @@ def test_dirty() -> None:
 
 
 def test_what_dirty_workers_run() -> None:
-    slots = [{"slot": 0, "busy": True, "app": "m:A", "action": "go", "seconds": 2.0}, {"slot": 1, "busy": False}]
+    slots = [
+        {"slot": 0, "busy": True, "call": 17, "app": "m:A", "action": "go", "seconds": 2.0},
+        {"slot": 1, "busy": False},
+    ]
     data = {
         "pid": 20,
         "apps": [{"import_path": "m:A", "worker_count": None, "current_workers": 2, "queued": 3}],
@@ -104,12 +107,44 @@ def test_what_dirty_workers_run() -> None:
         "1 app",
         "",
         "PID  CALLS  BUSY  APPS  RUNNING",
-        " 21      9  1/2   m:A   m:A.go 2.0s",
+        " 21      9  1/2   m:A   #17 m:A.go 2.0s",
         " 22      7  0/1   -     -",
         "2 dirty workers",
         "",
         "WORKER  FAILED STARTS  GIVEN UP  ERROR",
         "     2              5  yes       no model",
+    ]
+
+
+def test_what_the_calls_of_dirty_apps_were_like() -> None:
+    app = {"import_path": "m:A", "queued": 0, "calls": 200, "errors": 2, "timeouts": 1, "refused": 7}
+    cases = [
+        ({"0.001": 0, "0.0025": 150, "60.0": 49, "inf": 1}, "2.5ms", "60s"),
+        ({"0.001": 0, "0.0025": 0, "60.0": 100, "inf": 100}, "60s", "over 60s"),
+        ({"inf": 0, "1.0": 198, "0.25": 2}, "1s", "1s"),
+        ({"0.001": 0, "inf": 0}, "-", "-"),
+        (None, "-", "-"),
+    ]
+    for latency, half, most in cases:
+        head, row, *_ = lines("show dirty", {"apps": [{**app, "latency": latency}], "workers": []})[1:]
+        assert head == "APP  QUEUED  CALLS  ERRORS  TIMEOUTS  REFUSED  HALF WITHIN  99% WITHIN"
+        assert row.split(None, 6)[:6] == ["m:A", "0", "200", "2", "1", "7"]
+        assert row[head.index("HALF") :].split("  ")[0] == half
+        assert row[head.index("99%") :] == most
+
+
+def test_stacks() -> None:
+    stack = '  File "/srv/app.py", line 7, in work\n    lock.acquire()  # \x1b]0;owned\x07\n'
+    data = {"pid": 21, "stacks": {"MainThread (1)": stack, "dirty-slot-0 (2)": "  File …\n"}}
+    assert lines("dirty stacks", data, 20) == [
+        "dirty worker 21",
+        "",
+        "MainThread (1)",
+        '  File "/srv/app.py", line 7, in work',
+        "    lock.acquire()  # \\x1b]0;owned\\x07",
+        "",
+        "dirty-slot-0 (2)",
+        "  File …",
     ]
 
 

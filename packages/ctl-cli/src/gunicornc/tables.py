@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Column", "duration", "fields", "plain", "table"]
+__all__ = ["Column", "duration", "fields", "plain", "printable", "table"]
 
 _GAP = "  "
 

@@ -5,10 +5,11 @@ A command without a view here, of a newer server perhaps, is shown by its data's
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gunicornc.tables import Column, duration, fields, plain, table
+from gunicornc.tables import Column, duration, fields, plain, printable, table
 
 __all__ = ["render"]
 
@@ -30,9 +31,36 @@ def _busy_slots(slots: Any) -> str:
 
 
 def _running(slots: Any) -> str:
-    """What a dirty worker's slots run: ``m:A.resize 2.3s``."""
+    """What a dirty worker's slots run, by the id for ``dirty cancel``, and for how long: ``#17 m:A.resize 2.3s``."""
     busy = [slot for slot in slots or [] if slot.get("busy")]
-    return plain([f"{slot.get('app')}.{slot.get('action')} {duration(slot.get('seconds'))}" for slot in busy])
+    return plain(
+        [
+            f"#{slot.get('call', '?')} {slot.get('app')}.{slot.get('action')} {duration(slot.get('seconds'))}"
+            for slot in busy
+        ]
+    )
+
+
+def _within(share: float) -> Callable[[Any], str]:
+    """How a histogram (upper bounds of its buckets in seconds, to counts) tells the time that this share of the calls
+    did not exceed: ``25ms`` or, in the bucket without a bound, ``over 60s``."""
+
+    def text(buckets: Any) -> str:
+        if not isinstance(buckets, Mapping) or not sum(buckets.values()):
+            return plain(None)
+        wanted, previous = share * sum(buckets.values()), 0.0
+        for bound, count in sorted((float(bound), count) for bound, count in buckets.items()):
+            wanted -= count
+            if wanted <= 0 and bound != math.inf:
+                return _short(bound)
+            previous = previous if bound == math.inf else bound
+        return f"over {_short(previous)}"
+
+    return text
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:g}s" if seconds >= 1 else f"{seconds * 1000:g}ms"
 
 
 def _mode(value: Any) -> str:
@@ -70,6 +98,12 @@ _APPS = (
     Column("current_workers", "WORKERS"),
     Column("worker_count", "LIMIT"),
     Column("queued", "QUEUED"),
+    Column("calls", "CALLS"),
+    Column("errors", "ERRORS"),
+    Column("timeouts", "TIMEOUTS"),
+    Column("refused", "REFUSED"),
+    Column("latency", "HALF WITHIN", _within(0.5)),
+    Column("latency", "99% WITHIN", _within(0.99)),
 )
 _SEATS = (
     Column("number", "WORKER"),
@@ -133,6 +167,14 @@ def _dirty(data: Data, width: int | None) -> list[str]:
     return [*lines, "", *table(troubled, _SEATS, width)] if troubled else lines
 
 
+def _stacks(data: Data, width: int | None) -> list[str]:
+    """A traceback says most at the ends of its lines, so they are never cut."""
+    lines = [f"dirty worker {plain(data['pid'])}"]
+    for thread, stack in data["stacks"].items():
+        lines += ["", plain(thread), *map(printable, str(stack).splitlines())]
+    return lines
+
+
 def _help(data: Data, width: int | None) -> list[str]:
     return fields([(plain(usage), plain(text)) for usage, text in data["commands"].items()], width)
 
@@ -171,5 +213,6 @@ _VIEWS: dict[str, Callable[[Data, int | None], list[str]]] = {
     "show workers": _workers,
     "show dirty": _dirty,
     "show listeners": _listeners,
+    "dirty stacks": _stacks,
     "help": _help,
 }

@@ -4,6 +4,7 @@ Handlers take the ``Introspection`` of the server and return data, or an ``AskPo
 asked first. They raise ``CommandError`` for what they cannot honour; ``dispatch.py`` makes replies of it all.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn.control.errors import CommandError, PoolUnavailableError
@@ -56,7 +57,7 @@ def show_workers(introspection: Introspection) -> Outcome:
     return {"workers": workers, "count": len(workers)}
 
 
-@_command("show dirty", "The dirty pool: its arbiter, workers and apps", Access.READ)
+@_command("show dirty", "The dirty pool: what its workers run; queues, latencies and errors of its apps", Access.READ)
 def show_dirty(introspection: Introspection) -> Outcome:
     pool = introspection.service("dirty")
     if pool is None or not pool.get("socket"):
@@ -122,6 +123,31 @@ def dirty_remove(introspection: Introspection, n: int) -> Outcome:
     return _manage(introspection, ManageOp.REMOVE, n)
 
 
+@_command(
+    "dirty cancel",
+    "End a call; its caller gets a DirtyCancelledError",
+    Access.WRITE,
+    Argument("id", "the id of a call that runs, as 'show dirty' has it", digits=18),
+)
+def dirty_cancel(introspection: Introspection, id: int) -> Outcome:
+    def finish(result: dict[str, Any]) -> dict[str, Any]:
+        if not result.get("success"):
+            raise CommandError(f"no call has the id {id}, or no longer; 'show dirty' lists those that run")
+        return {"success": True, "cancelled": id}
+
+    return _manage(introspection, ManageOp.CANCEL_CALL, id, finish)
+
+
+@_command(
+    "dirty stacks",
+    "What the threads of a dirty worker do: their tracebacks",
+    Access.READ,
+    Argument("pid", "the pid of a dirty worker"),
+)
+def dirty_stacks(introspection: Introspection, pid: int) -> Outcome:
+    return _manage(introspection, ManageOp.STACKS, pid)
+
+
 @_command("reload", "Read the configuration again and replace the workers (HUP)", Access.WRITE)
 def reload(introspection: Introspection) -> Outcome:
     introspection.reload()
@@ -167,8 +193,10 @@ def _pool(introspection: Introspection) -> dict[str, Any]:
     return pool
 
 
-def _manage(introspection: Introspection, op: ManageOp, n: int) -> AskPool:
-    return AskPool(_pool(introspection)["socket"], Manage(QUESTION_ID, op, n), dict, _raise)
+def _manage(
+    introspection: Introspection, op: ManageOp, n: int, finish: Callable[[Any], dict[str, Any]] = dict
+) -> AskPool:
+    return AskPool(_pool(introspection)["socket"], Manage(QUESTION_ID, op, n), finish, _raise)
 
 
 def _raise(error: CommandError) -> dict[str, Any]:

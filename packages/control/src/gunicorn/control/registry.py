@@ -55,6 +55,8 @@ class Argument:
     help: str
     default: int | str | None = None
     choices: tuple[str, ...] = ()
+    digits: int = 10
+    """How many an integer may have; ten are enough for every pid and count."""
 
     @property
     def usage(self) -> str:
@@ -67,8 +69,8 @@ class Argument:
             if word not in self.choices:
                 raise ValueError(f"must be {' or '.join(self.choices)}")
             return word
-        # int() would also take "1_0", "+1" and digits of other scripts; ten digits hold every pid and count.
-        if not (word.isascii() and word.isdigit() and len(word) <= 10 and int(word) > 0):
+        # int() would also take "1_0", "+1" and digits of other scripts.
+        if not (word.isascii() and word.isdigit() and len(word) <= self.digits and int(word) > 0):
             raise ValueError("must be a positive integer")
         return int(word)
 
