@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -84,6 +86,25 @@ def test_fields_that_are_wrong_are_named(client: Client, fields: dict[str, Any])
     answer = client.ask(encode(fields))
     assert isinstance(answer, Error)
     assert answer.error_type in ("DirtyProtocolError", "StashError")
+
+
+def test_incr_without_a_value_or_with_none_adds_one(client: Client) -> None:
+    assert client.ask(encode({"op": 11, "table": "t", "key": "k"})) == 1
+    assert client.ask(encode({"op": 11, "table": "t", "key": "k", "value": None})) == 2
+
+
+def test_values_that_python_cannot_compare_or_add_do_not_end_the_arbiter(client: Client) -> None:
+    key = {"table": "t", "key": "k"}
+    for value, other in (
+        (memoryview(array("d", [1, 2])), memoryview(array("d", [1, 3]))),
+        (Decimal("sNaN1"), Decimal("sNaN2")),
+    ):
+        client.ask(encode({"op": 1, **key, "value": value}))
+        assert client.ask(encode({"op": 13, **key, "expected": other, "value": 1})) is False
+        assert client.ask(encode({"op": 13, **key, "expected": value, "value": 10**400})) is True
+    answer = client.ask(encode({"op": 11, **key, "value": 0.5}))
+    assert answer.error_type == "StashError"
+    assert "too large" in answer.message
 
 
 def test_a_payload_that_is_no_dict_is_refused(client: Client) -> None:

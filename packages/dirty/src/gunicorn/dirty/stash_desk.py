@@ -167,7 +167,9 @@ class StashDesk:
         return _bool(self.store.exists(table, _key(fields), self._loop.now))
 
     def _incr(self, table: str, fields: dict[str, Any], raw: dict[str, bytes]) -> bytes:
-        amount = fields.get("value", 1)
+        amount = fields.get("value")
+        if amount is None:
+            amount = 1
         if type(amount) not in (int, float):
             raise StashError(f"cannot increment by {amount!r}")
         return self.store.incr(table, _key(fields), amount, self._loop.now, _ttl(fields))

@@ -171,7 +171,7 @@ class StashStore:
         if entry is None or expected is None:
             if entry is not None or expected is not None:
                 return False
-        elif entry.value != expected and decode(entry.value) != decode(expected):
+        elif not _equal(entry.value, expected):
             return False
         self.put(name, key, value, now, ttl)
         return True
@@ -179,13 +179,16 @@ class StashStore:
     def incr(self, name: str, key: Key, amount: int | float, now: float, ttl: float | None = None) -> bytes:
         """Add to a number, which is 0 where it is missing, and return it. It keeps its end unless `ttl` is given.
 
-        :raises StashError: the value is no number
+        :raises StashError: the value is no number, or an integer beyond what a float can be added to
         """
         entry = self._find(name, key, now)
         current = 0 if entry is None else decode(entry.value)
         if type(current) not in (int, float):
             raise StashError(f"{key!r} of {name} is of type {type(current).__name__}, which cannot be incremented")
-        value = encode(current + amount)
+        try:
+            value = encode(current + amount)
+        except OverflowError as exc:
+            raise StashError(f"{key!r} of {name} cannot be incremented by {amount!r}: {exc}") from None
         expires = now + ttl if ttl is not None else entry.expires if entry is not None else None
         self._write(self.ensure(name), key, value, expires, now)
         return value
@@ -325,6 +328,16 @@ class StashStore:
 def key_text(key: Key) -> str:
     """The key as globs see it."""
     return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
+
+
+def _equal(one: bytes, other: bytes) -> bool:
+    """Whether two encoded values are equal. What cannot be compared (arrays, signalling NaNs) is if its bytes are."""
+    if one == other:
+        return True
+    try:
+        return bool(decode(one) == decode(other))
+    except (ValueError, ArithmeticError):
+        return False
 
 
 def _size(key: Key, value: bytes) -> int:
