@@ -38,7 +38,7 @@ PROBED = {
     "scheme": "http", "script_name": "",
 }  # fmt: skip
 HOWS = ("whole", "bytewise", "half-closed")
-REFUSAL = re.compile(r"(?:Invalid request from ip=|Refused a request from )127\.0\.0\.1")
+REFUSAL = re.compile(r"Invalid request from ip=127\.0\.0\.1: ")
 
 
 def load_corpus() -> Any:

@@ -296,7 +296,7 @@ def test_refusals_are_answered_logged_once_and_close(run: Any, serving: Any, raw
             assert (got, fields["connection"]) == (status, "close")
             assert await client.ended() == b""
             [message] = site.messages()
-            assert message.startswith("Refused a request from 127.0.0.1:")
+            assert message.startswith("Invalid request from ip=127.0.0.1: ")
             assert "(RFC" in message
             assert site.server.requests == 0
 

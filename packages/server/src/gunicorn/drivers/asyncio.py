@@ -36,6 +36,11 @@ def peer_name(client: Address | None) -> str:
     return f"{client[0]}:{client[1]}" if client else "a unix socket"
 
 
+def host_of(client: Address | None) -> str:
+    """How a refusal names it."""
+    return client[0] if client else "unix"
+
+
 class HTTPProtocol(asyncio.Protocol):
     """One client's connection. *client* and *own* are its ends as scopes have them."""
 
@@ -217,7 +222,7 @@ class HTTPProtocol(asyncio.Protocol):
 
     def refuse(self, error: RemoteProtocolError) -> None:
         """Answer with the error's status where that is still possible, and close; one line in the log."""
-        self.server.log.warning("Refused a request from %s: %s", self.peer, error)
+        self.server.log.warning("Invalid request from ip=%s: %s", host_of(self.client), error)
         exchange, self.exchange = self.exchange, None
         self.conn.refuse(error)
         if exchange is not None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gunicorn.asgi.scope import Address, own_address, peer_address
 from gunicorn.drivers import asyncio_tls
 from gunicorn.drivers.admission import LOOK_AGAIN, Stage, choose
-from gunicorn.drivers.asyncio import HTTPProtocol, peer_name
+from gunicorn.drivers.asyncio import HTTPProtocol, host_of, peer_name
 from gunicorn.http.errors import RemoteProtocolError
 from gunicorn.http.h1.connection import H1Connection
 
@@ -129,11 +129,10 @@ class Acceptor:
         self.greeting.pop(task, None)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            peer = peer_name(client)
             if server.secure:
-                asyncio_tls.report(server.log, peer, error)
+                asyncio_tls.report(server.log, host_of(client), error)
             else:
-                server.log.debug("The connection of %s could not be opened: %s", peer, error)
+                server.log.debug("The connection of %s could not be opened: %s", peer_name(client), error)
         self.update()
         server.check_quiet()
 

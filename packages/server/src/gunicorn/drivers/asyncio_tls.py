@@ -57,11 +57,11 @@ async def open_connection(
         own.close()
 
 
-def report(log: Any, peer: str, error: BaseException) -> None:
-    """One line on a handshake that failed: as important as it is the client's mistake, or merely its leaving."""
-    if isinstance(error, RemoteProtocolError):
-        log.warning("Refused a request from %s: %s", peer, error)
+def report(log: Any, host: str, error: BaseException) -> None:
+    """One line on a handshake that failed: a warning when it is the client's mistake and not merely its leaving."""
+    if isinstance(error, PlainHTTPError):
+        log.warning("Invalid TLS handshake from ip=%s: it is plain HTTP", host)
     elif isinstance(error, ssl.SSLError):
-        log.info("TLS handshake with %s failed: %s", peer, error.reason or error)
+        log.warning("Invalid TLS handshake from ip=%s: %s", host, error.reason or error)
     else:
-        log.debug("TLS handshake with %s failed: %s", peer, error)
+        log.debug("The client ip=%s has gone away in the TLS handshake: %s", host, error)
