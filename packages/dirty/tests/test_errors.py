@@ -7,6 +7,7 @@ import pickle
 import pytest
 from gunicorn.dirty import errors
 from gunicorn.dirty.errors import DirtyAppNotFoundError, DirtyError, DirtyProtocolError
+from gunicorn_dirty_protocol import ErrorType
 
 SAMPLES = [
     DirtyError("m", {"k": 1}),
@@ -36,6 +37,10 @@ def test_round_trip(error: DirtyError) -> None:
 
 def test_there_is_a_sample_of_each() -> None:
     assert {type(error).__name__ for error in SAMPLES} == set(errors.__all__)
+
+
+def test_the_names_are_those_of_the_protocol() -> None:
+    assert set(errors.__all__) == {kind.value for kind in ErrorType}
 
 
 def test_details_are_attributes() -> None:

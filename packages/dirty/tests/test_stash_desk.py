@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from gunicorn.dirty.loop import Loop
 from gunicorn.dirty.stash_desk import StashDesk
-from gunicorn_dirty_protocol import Error, Response, encode, parse_frame
+from gunicorn_dirty_protocol import Chunk, End, Error, Response, Stash, StashOp, encode, parse_frame
 
 
 class Client:
@@ -110,6 +110,26 @@ def test_values_that_python_cannot_compare_or_add_do_not_end_the_arbiter(client:
 def test_a_payload_that_is_no_dict_is_refused(client: Client) -> None:
     for payload in (b"", b"\x21", encode([1]), encode({"op": 1}) + b"\x00"):
         assert client.ask(payload).error_type == "DirtyProtocolError"
+
+
+def test_a_watch_is_the_chunks_that_the_protocol_says_and_an_end(client: Client) -> None:
+    caller: Any = client
+    client.desk.handle(caller, 9, Stash(9, StashOp.WATCH, "t", pattern="u*").to_bytes()[16:])
+    key = {"table": "t", "key": "u1"}
+    client.desk.store.put("t", "other", encode(0), 0.0)
+    for op, more in ((1, {"value": [1]}), (3, {}), (5, {}), (11, {}), (8, {})):
+        client.ask(encode({"op": op, **key, **more}))
+    client.watches[9].cancel()
+    changes = [
+        {"op": "watching"},
+        {"op": "put", "key": "u1", "value": [1]},
+        {"op": "delete", "key": "u1"},
+        {"op": "clear", "key": None},
+        {"op": "put", "key": "u1", "value": 1},
+        {"op": "clear", "key": None},
+    ]
+    assert [parse_frame(frame) for frame in client.frames] == [*(Chunk(9, change) for change in changes), End(9)]
+    assert "t" in client.desk.store.tables
 
 
 def test_a_watcher_that_goes_is_forgotten(client: Client) -> None:
