@@ -17,7 +17,7 @@ from gunicorn.dirty.errors import (
     DirtyTimeoutError,
 )
 from gunicorn.dirty.protocol import BinaryProtocol, make_request
-from gunicorn_dirty_protocol import Request
+from gunicorn_dirty_protocol import ManageOp, Request
 
 APP = "sampleapps:Sample"
 Wait = Callable[..., Any]
@@ -97,7 +97,10 @@ def test_a_caller_that_goes_away_frees_its_slot_and_its_place_in_the_queue(start
         sock.connect(pool.path)
         BinaryProtocol.write_message(sock, make_request(1, APP, "sleep", (3600,)))
         socks.append(sock)
-    wait_for(lambda: pool.status()["queued"] == 2, "one runs and two wait")
+    wait_for(lambda: pool.status()["queued"] == 2, "one is in the slot and two wait")
+    # A call that has not begun when it is given up would not be run at all.
+    stacks = {"type": "manage", "id": 1, "op": int(ManageOp.STACKS), "count": before[0]}
+    wait_for(lambda: ", in sleep" in str(pool.ask(stacks)["result"]["stacks"]), "it has begun")
     for sock in socks:
         sock.close()
     pool.idle()
