@@ -21,7 +21,8 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TEST_TOOLS = ("pytest>=8", "pytest-asyncio>=0.24", "hypothesis>=6.100")
+TEST_TOOLS = ("pytest>=8", "pytest-asyncio>=0.24", "pytest-xdist>=3.6", "hypothesis>=6.100")
+PARALLEL = ("-n", "4", "--dist", "loadfile")  # as `hatch run test` does it
 
 # folder -> (wheel's name, package)
 PACKAGES = {
@@ -68,7 +69,8 @@ def check(folder: str, wheels: Path, place: Path) -> None:
     shutil.copytree(ROOT / "packages" / folder, tests, ignore=shutil.ignore_patterns("src", "__pycache__", ".*"))
     (tree / "docs").mkdir()
     shutil.copy(ROOT / "docs" / "protocol.md", tree / "docs")  # whose tables the tests hold the code to
-    run(python, "-m", "pytest", "-q", "-c", ROOT / "pyproject.toml", "--rootdir", tests, "tests", cwd=tests)
+    options = ("-q", "-c", ROOT / "pyproject.toml", "--rootdir", tests, *PARALLEL)
+    run(python, "-m", "pytest", *options, "tests", cwd=tests)
     if folder == "server":
         check_server(home, place)
 
