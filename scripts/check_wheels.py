@@ -21,7 +21,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TEST_TOOLS = ("pytest>=8", "pytest-asyncio>=0.24", "pytest-xdist>=3.6", "hypothesis>=6.100")
+TEST_TOOLS = ("pytest>=8", "pytest-asyncio>=0.24", "pytest-xdist>=3.6", "hypothesis>=6.100", "trustme>=1.1")
 PARALLEL = ("-n", "4", "--dist", "loadfile")  # as `hatch run test` does it
 
 # folder -> (wheel's name, package)
