@@ -93,3 +93,27 @@ def test_mistakes_are_named(tls_files: Any, settings: dict[str, Any], text: str)
 def test_an_unreadable_key_is_named(tls_files: Any, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"keyfile .* cannot be read: Is a directory"):
         tls.make_context(config(certfile=tls_files.cert, keyfile=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "reason"),
+    [
+        (TimeoutError("deadline"), "debug", "gone away"),
+        (ssl.SSLEOFError(8, "EOF occurred"), "debug", "gone away"),
+        (ConnectionResetError(104, "reset"), "debug", "gone away"),
+        (ssl.SSLError(1, "wrong version number"), "warning", "wrong version number"),
+    ],
+)
+def test_a_failed_handshake_is_news_when_the_client_is_still_there(error: OSError, level: str, reason: str) -> None:
+    lines: list[tuple[str, str]] = []
+
+    class Log:
+        def __getattr__(self, name: str) -> Any:
+            return lambda text, *args: lines.append((name, text % args))
+
+    assert tls.report_handshake(Log(), "192.0.2.1", error) == (level == "warning")
+    [(logged, line)] = lines
+    assert logged == level
+    assert "ip=192.0.2.1" in line
+    assert reason in line
+    assert not tls.speaks_plain_http(error)

@@ -1,7 +1,7 @@
 """TLS: from the settings of the section SSL to a context.
 
 Called through ``gunicorn.sock.ssl_context``, by the master before it forks workers, which use what it has made; and by
-drivers, for what an application is told of its connection.
+drivers, for what an application is told of its connection, and the log of a handshake that failed.
 
 Not imported while TLS is off, so that ``ssl`` and its library are not either.
 """
@@ -101,6 +101,24 @@ def _check_readable(setting: str, path: str) -> None:
 def _reason(exc: ssl.SSLError) -> str:
     """``key values mismatch`` of ``[SSL: KEY_VALUES_MISMATCH] key values mismatch (_ssl.c:3926)``."""
     return str(exc).partition("] ")[2].partition(" (_ssl")[0].lower() or str(exc)
+
+
+def speaks_plain_http(error: OSError) -> bool:
+    """Whether a handshake failed with *error* because the client has sent HTTP where TLS is spoken."""
+    return isinstance(error, ssl.SSLError) and getattr(error, "reason", None) == "HTTP_REQUEST"  # loops make some bare
+
+
+def report_handshake(log: Any, host: str, error: BaseException) -> bool:
+    """Log that the handshake with *host* failed; whether the client is still there, and it was its mistake.
+
+    One that has gone away, or took too long (TimeoutError), is no news.
+    """
+    if not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        log.debug("The client ip=%s has gone away in the TLS handshake: %s", host, error)
+        return False
+    reason = "it is plain HTTP" if speaks_plain_http(error) else error
+    log.warning("Invalid TLS handshake from ip=%s: %s", host, reason)
+    return True
 
 
 def connection_variables(sock: Any) -> dict[str, str]:

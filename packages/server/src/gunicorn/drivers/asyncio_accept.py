@@ -22,6 +22,7 @@ from gunicorn.drivers.admission import LOOK_AGAIN, Stage, choose
 from gunicorn.drivers.asyncio import HTTPProtocol, host_of, peer_name
 from gunicorn.http.errors import RemoteProtocolError
 from gunicorn.http.h1.connection import H1Connection
+from gunicorn.tls import report_handshake
 
 if TYPE_CHECKING:
     from gunicorn.drivers.asyncio_server import Server
@@ -130,7 +131,7 @@ class Acceptor:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             if server.secure:
-                asyncio_tls.report(server.log, host_of(client), error)
+                report_handshake(server.log, host_of(client), error)
             else:
                 server.log.debug("The connection of %s could not be opened: %s", peer_name(client), error)
         self.update()

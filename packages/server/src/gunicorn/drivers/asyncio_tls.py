@@ -1,4 +1,4 @@
-"""The beginning of a TLS connection on an event loop, and what is said when it fails; ``asyncio_server`` calls this.
+"""The beginning of a TLS connection on an event loop; ``asyncio_accept`` calls this.
 
 The loop's own TLS is used. A handshake is a task of its own there, so it makes nobody wait.
 """
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from gunicorn.drivers.tls_extension import tls_extension
 from gunicorn.http.errors import InvalidRequestLine, RemoteProtocolError
+from gunicorn.tls import speaks_plain_http
 
 HANDSHAKE: Final = 60.0  # seconds for a handshake where the policy has no deadline for heads
 FAREWELL: Final = 2.0  # seconds that a client has to answer TLS's goodbye
@@ -39,29 +40,17 @@ async def open_connection(
 ) -> None:
     """Shake hands on *sock*, for up to *timeout* seconds (0: HANDSHAKE), and go on with a protocol of *factory*.
 
-    A client that speaks plain HTTP gets the bytes that *refusal* makes of a :class:`PlainHTTPError`, which is raised
-    then. Raises :class:`ssl.SSLError` and other OSErrors when the handshake fails.
+    A client that speaks plain HTTP gets the bytes that *refusal* makes of a :class:`PlainHTTPError`.
+    Raises :class:`ssl.SSLError` and other OSErrors when the handshake fails.
     """
     own = sock.dup()  # the loop closes the other one when it fails, before a word could be said
     try:
         try:
             await loop.connect_accepted_socket(factory, sock, ssl=context, ssl_handshake_timeout=timeout or HANDSHAKE)
         except ssl.SSLError as failure:
-            if failure.reason != "HTTP_REQUEST":
-                raise
-            error = PlainHTTPError("plain HTTP was sent to a TLS port")
-            own.send(refusal(error))
-            own.shutdown(socket.SHUT_WR)
-            raise error from failure
+            if speaks_plain_http(failure):
+                own.send(refusal(PlainHTTPError("plain HTTP was sent to a TLS port")))
+                own.shutdown(socket.SHUT_WR)
+            raise
     finally:
         own.close()
-
-
-def report(log: Any, host: str, error: BaseException) -> None:
-    """One line on a handshake that failed: a warning when it is the client's mistake and not merely its leaving."""
-    if isinstance(error, PlainHTTPError):
-        log.warning("Invalid TLS handshake from ip=%s: it is plain HTTP", host)
-    elif isinstance(error, ssl.SSLError):
-        log.warning("Invalid TLS handshake from ip=%s: %s", host, error.reason or error)
-    else:
-        log.debug("The client ip=%s has gone away in the TLS handshake: %s", host, error)

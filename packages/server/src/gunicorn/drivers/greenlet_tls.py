@@ -18,7 +18,7 @@ from gevent.socket import SHUT_WR
 from gunicorn.drivers.channel import host_of
 from gunicorn.drivers.greenlet_client import TO_SHAKE, Client
 from gunicorn.drivers.tls_channel import PLAIN_ANSWER
-from gunicorn.tls import connection_variables
+from gunicorn.tls import connection_variables, report_handshake, speaks_plain_http
 
 RECORDS: Final = 65536  # bytes encrypted by one send
 
@@ -153,16 +153,11 @@ class TLSClient(Client):
         return False
 
     def _refuse_handshake(self, error: OSError) -> None:
-        log, host = self._driver.log, host_of(self._peer)
-        if not isinstance(error, ssl.SSLError) or isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-            # Gone, or it took too long (TimeoutError).
-            log.debug("The client ip=%s has gone away in the TLS handshake: %s", host, error)
+        if not report_handshake(self._driver.log, host_of(self._peer), error):
             return
-        plain = error.reason == "HTTP_REQUEST"
-        log.warning("Invalid TLS handshake from ip=%s: %s", host, "it is plain HTTP" if plain else error)
         self._sock = self._owner._sock  # past the encryption
         self._recv, self._send = self._sock.recv, self._sock.send
-        if plain:
+        if speaks_plain_http(error):
             self._write(PLAIN_ANSWER)
         self._linger()
 

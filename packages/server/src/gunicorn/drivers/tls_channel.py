@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gunicorn.drivers.channel import Channel, host_of
 from gunicorn.drivers.poller import READ, WRITE
 from gunicorn.drivers.reserve import Reserve
-from gunicorn.tls import connection_variables
+from gunicorn.tls import connection_variables, report_handshake, speaks_plain_http
 
 if TYPE_CHECKING:
     from gunicorn.drivers.selector import SelectorDriver
@@ -154,15 +154,11 @@ class TLSChannel(Channel):
         return True
 
     def _refuse_handshake(self, error: OSError) -> None:
-        log, host = self._driver.log, host_of(self.peer)
-        if not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-            log.debug("The client ip=%s has gone away in the TLS handshake: %s", host, error)
+        if not report_handshake(self._driver.log, host_of(self.peer), error):
             self.close()
             return
-        plain = error.reason == "HTTP_REQUEST"
-        log.warning("Invalid TLS handshake from ip=%s: %s", host, "it is plain HTTP" if plain else error)
         try:
-            if plain:
+            if speaks_plain_http(error):
                 socket.socket.send(self.sock, PLAIN_ANSWER)  # past the wrapper, which would encrypt it
             self.lingering = True
             self.since = self._driver.now

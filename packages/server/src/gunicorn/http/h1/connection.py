@@ -149,11 +149,6 @@ class H1Connection:
         """Bytes that were received and not read yet; a driver pauses reading where they become too many."""
         return len(self._buffer)
 
-    @property
-    def framing_started(self) -> bool:
-        """Whether a response head was sent for the request at hand."""
-        return self._framing != NOT_STARTED
-
     def deadline(self) -> float | None:
         policy = self._reader.policy
         if self.request is None:
