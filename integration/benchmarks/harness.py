@@ -5,20 +5,19 @@ http.py and dirty.py call it. Nothing here knows what is measured.
 
 from __future__ import annotations
 
-import argparse
+import datetime
 import json
 import os
 import platform
 import re
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,6 +150,18 @@ class Server:
         """CPU seconds that all its processes have used so far."""
         return sum(self.processes().values())
 
+    def arbiter(self) -> Process:
+        """The arbiter of its dirty pool: the one child of the master that has children itself.
+
+        :raises RuntimeError: there is none
+        """
+        assert self._process is not None
+        parents = {pid: parent_of(pid) for pid in self.processes()}
+        for pid, parent in parents.items():
+            if parent == self._process.pid and pid in parents.values():
+                return Process(pid)
+        raise RuntimeError(f"{self.name} has no dirty arbiter:\n{self.output()}")
+
     def memory(self) -> tuple[int, int]:
         """Bytes (PSS: shared pages by their share) of the process that works most, the worker, and of all together."""
         used = self.processes()
@@ -177,6 +188,21 @@ class Server:
             self._process.wait()
             self._log.close()
             self._process = None
+
+
+class Process(NamedTuple):
+    """One process of a server."""
+
+    pid: int
+
+    def seconds(self) -> float:
+        """The CPU time that its threads have used so far, to the nanosecond."""
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @contextmanager
@@ -230,85 +256,6 @@ class Sample(NamedTuple):
     cpu: float
 
 
-@dataclass
-class Comparison:
-    """Two servers, measured in turn.
-
-    :ivar ratios: score of the first over score of the second, for each pair of adjacent rounds
-    """
-
-    measure: str
-    unit: str
-    first: str
-    second: str
-    target: float
-    at_most: bool
-    firsts: list[Sample]
-    seconds: list[Sample]
-
-    @property
-    def ratios(self) -> list[float]:
-        found = [one.score / other.score for one, other in zip(self.firsts, self.seconds, strict=True)]
-        found += [one.score / other.score for one, other in zip(self.firsts[1:], self.seconds, strict=False)]
-        return found
-
-    @property
-    def ratio(self) -> float:
-        return statistics.median(self.ratios)
-
-    @property
-    def cpu_ratio(self) -> float:
-        """CPU time of the second over that of the first: over 1 where the first needs less."""
-        return median_cpu(self.seconds) / median_cpu(self.firsts)
-
-    @property
-    def reached(self) -> bool:
-        return self.ratio <= self.target if self.at_most else self.ratio >= self.target
-
-    def data(self) -> dict[str, Any]:
-        """As `--json` writes it."""
-        return {
-            "measure": self.measure,
-            "unit": self.unit,
-            "servers": [self.first, self.second],
-            "scores": [[sample.score for sample in side] for side in (self.firsts, self.seconds)],
-            "cpu_us": [[sample.cpu for sample in side] for side in (self.firsts, self.seconds)],
-            "ratios": self.ratios,
-            "ratio": self.ratio,
-            "cpu_ratio": self.cpu_ratio,
-            "target": ("at most" if self.at_most else "at least", self.target),
-            "reached": self.reached,
-        }
-
-
-def median_score(samples: list[Sample]) -> float:
-    return statistics.median(sample.score for sample in samples)
-
-
-def median_cpu(samples: list[Sample]) -> float:
-    return statistics.median(sample.cpu for sample in samples)
-
-
-def compare(
-    first: Server,
-    second: Server,
-    measure: Callable[[Server], Sample],
-    rounds: int,
-    *,
-    name: str,
-    unit: str,
-    target: float,
-    at_most: bool = False,
-) -> Comparison:
-    """Warm both up, then measure A B A B …, `rounds` times each."""
-    say(f"{name}: {first.name} and {second.name}")
-    for server in (first, second):
-        measure(server)
-    pairs = [(measure(first), measure(second)) for _ in range(rounds)]
-    firsts, seconds = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    return Comparison(name, unit, first.name, second.name, target, at_most, firsts, seconds)
-
-
 # Reports ------------------------------------------------------------------------------------------------------------
 
 
@@ -317,53 +264,25 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def table(comparisons: Sequence[Comparison]) -> str:
-    """The result for people: one line per comparison."""
-    head = ("measure", "A", "B", "A", "B", "A/B", "range", "target", "CPU µs A", "CPU µs B", "B/A")
-    rows = [head]
-    for one in comparisons:
-        wanted = f"{'≤' if one.at_most else '≥'} {one.target:g} {'yes' if one.reached else 'NO'}" if one.target else "-"
-        rows.append(
-            (
-                f"{one.measure} [{one.unit}]",
-                one.first,
-                one.second,
-                f"{median_score(one.firsts):,.0f}",
-                f"{median_score(one.seconds):,.0f}",
-                f"{one.ratio:.2f}",
-                f"{min(one.ratios):.2f}-{max(one.ratios):.2f}",
-                wanted,
-                f"{median_cpu(one.firsts):.1f}",
-                f"{median_cpu(one.seconds):.1f}",
-                f"{one.cpu_ratio:.2f}",
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-
-
-def parser(description: str, rounds: int, seconds: float) -> argparse.ArgumentParser:
-    """The options that all benchmarks have."""
-    result = argparse.ArgumentParser(description=description)
-    result.add_argument("--rounds", type=int, default=rounds, help="rounds of each server (default: %(default)s)")
-    result.add_argument("--seconds", type=float, default=seconds, help="length of a round (default: %(default)s)")
-    result.add_argument("--peers", type=Path, metavar="DIR", help="environment of the peers (default: in the cache)")
-    result.add_argument("--only", metavar="WORD", default="", help="only comparisons whose names contain this word")
-    result.add_argument("--json", type=Path, metavar="FILE", help="also write everything that was measured to FILE")
-    return result
-
-
-def report(comparisons: Sequence[Comparison], peers: Peers, options: argparse.Namespace) -> int:
-    """Print the table, write the file; returns the exit status: 1 when a target was missed."""
-    print(table(comparisons))
-    if options.json:
-        machine = {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()}
-        data = {
-            "machine": {**machine, "load": os.getloadavg()},
-            "peers": peers.versions(),
-            "rounds": options.rounds,
-            "seconds": options.seconds,
-            "comparisons": [one.data() for one in comparisons],
-        }
-        options.json.write_text(json.dumps(data, indent=1) + "\n")
-    return 0 if all(one.reached for one in comparisons if one.target) else 1
+def about(peers: Peers, began: float) -> dict[str, Any]:
+    """The circumstances of a run that began at this monotonic time."""
+    model = platform.processor()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    ours = subprocess.run(
+        [sys.executable, "-c", "import gunicorn; print(gunicorn.__version__)"],
+        capture_output=True, text=True, check=True, cwd=tempfile.gettempdir(),
+    ).stdout.strip()  # fmt: skip
+    root = ["git", "-C", str(HERE), "describe", "--always", "--dirty"]
+    commit = subprocess.run(root, capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"),
+        "minutes": round((time.monotonic() - began) / 60, 1),
+        "machine": f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "load": os.getloadavg(),
+        "python": platform.python_version(),
+        "gunicorn-server": f"{ours} ({commit})" if commit else ours,
+        "peers": peers.versions(),
+    }

@@ -7,10 +7,6 @@ full run writes its tables and plots to docs/benchmarks.
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -125,36 +121,6 @@ class Run:
                 self.results.memory[candidate.name] = server.memory()
 
 
-def about(peers: Peers, extent: Extent, began: float) -> dict[str, object]:
-    """The circumstances, for the report."""
-    model = platform.processor()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    ours = subprocess.run(
-        [sys.executable, "-c", "import gunicorn; print(gunicorn.__version__)"],
-        capture_output=True, text=True, check=True, cwd=tempfile.gettempdir(),
-    ).stdout.strip()  # fmt: skip
-    root = ["git", "-C", str(harness.HERE), "describe", "--always", "--dirty"]
-    commit = subprocess.run(root, capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        "quick": extent.rounds < FULL.rounds,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"),
-        "minutes": round((time.monotonic() - began) / 60, 1),
-        "machine": f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "load": os.getloadavg(),
-        "python": platform.python_version(),
-        "gunicorn-server": f"{ours} ({commit})" if commit else ours,
-        "peers": peers.versions(),
-        "wrk": load.need_wrk(),
-        "rounds": extent.rounds,
-        "seconds": extent.seconds,
-        "paced_rounds": extent.paced_rounds,
-        "paced_seconds": extent.paced_seconds,
-    }
-
-
 def chosen(words: str | None, available: Sequence[str], what: str) -> list[str]:
     """The names in a list with commas. Raises SystemExit for one that there is not."""
     if words is None:
@@ -202,7 +168,15 @@ def measured(options: argparse.Namespace) -> Results:
         except RuntimeError:
             print(report.text(run.results))  # what is there already took minutes
             raise
-        run.results.about = about(peers, extent, began)
+        run.results.about = {
+            **harness.about(peers, began),
+            "quick": extent.rounds < FULL.rounds,
+            "wrk": load.need_wrk(),
+            "rounds": extent.rounds,
+            "seconds": extent.seconds,
+            "paced_rounds": extent.paced_rounds,
+            "paced_seconds": extent.paced_seconds,
+        }
     return run.results
 
 

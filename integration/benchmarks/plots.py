@@ -1,14 +1,18 @@
-"""Bar charts as SVG, made by hand: small, and the same bytes for the same numbers. report.py calls it."""
+"""Charts as SVG, made by hand: small, and the same bytes for the same numbers.
+
+Called by report.py and dirty_report.py.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from integration.benchmarks.results import Results
 from integration.benchmarks.scenarios import SCENARIOS
 
-OURS = {"sync": "#0b6e4f", "gthread": "#1f9d6b", "gevent": "#74c69d", "asgi": "#0b6e4f"}
+OURS = {"ours": "#0b6e4f", "sync": "#0b6e4f", "gthread": "#1f9d6b", "gevent": "#74c69d", "asgi": "#0b6e4f"}
 THEIRS = ("#8d99ae", "#b0b8c8", "#5c677d", "#7d8597", "#c9ced8")
 WIDTH, LABEL, BAR, GAP = 860, 170, 15, 14
 TEXT = "#222"
@@ -81,3 +85,40 @@ def all_plots(results: Results, families: Mapping[str, Sequence[str]]) -> dict[s
         members = [(server, size / 2**20, f"{size / 2**20:.1f} MiB") for server, (size, _) in results.memory.items()]
         found["memory"] = (caption, bars(caption, [("", members)]))
     return found
+
+
+def lines(caption: str, across: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Lines over a logarithmic axis from 1. `series` by name: x and y."""
+    width, height, left, top, bottom, right = WIDTH, 360, 70, 40, 50, 190
+    most = max((y for points in series.values() for _, y in points), default=1.0) or 1.0
+    last = max((x for points in series.values() for x, _ in points), default=1.0)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (
+            left + math.log2(x) / (math.log2(last) or 1.0) * (width - left - right),
+            height - bottom - y / most * (height - top - bottom),
+        )
+
+    parts = []
+    for step in range(5):
+        _, at = place(1, most * step / 4)
+        parts.append(f'<line x1="{left}" y1="{at:.1f}" x2="{width - right}" y2="{at:.1f}" stroke="#ddd"/>')
+        parts.append(f'<text x="{left - 6}" y="{at + 4:.1f}" text-anchor="end">{most * step / 4:,.0f}</text>')
+    for x in sorted({x for points in series.values() for x, _ in points}):
+        at, _ = place(x, 0)
+        parts.append(f'<text x="{at:.1f}" y="{height - bottom + 16}" text-anchor="middle">{x:g}</text>')
+    parts.append(f'<text x="{(left + width - right) / 2:.0f}" y="{height - 12}" text-anchor="middle">{across}</text>')
+    colors = {True: iter(("#0b6e4f", "#1f9d6b", "#74c69d") * 3), False: iter(THEIRS * 3)}
+    taken: list[float] = []  # heights of the names at the lines' ends, which are not to cover one another
+    for name, points in sorted(series.items(), key=lambda item: -item[1][-1][1]):
+        color = next(colors[name.startswith("ours")])
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>')
+        y = max([place(*points[-1])[1], *(other + 13 for other in taken[-1:])])
+        taken.append(y)
+        parts.append(f'<text x="{width - right + 8}" y="{y + 4:.1f}" fill="{color}">{escape(name)}</text>')
+    style = f'font-family="sans-serif" font-size="11" fill="{TEXT}"'
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>'
+    name = f'<text x="8" y="18" font-size="14" font-weight="bold">{escape(caption)}</text>'
+    return "\n".join([head, f'<rect width="{width}" height="{height}" fill="#fff"/>', name, *parts, "</svg>"]) + "\n"

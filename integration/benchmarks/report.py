@@ -31,12 +31,13 @@ INTRODUCTION = """# Benchmarks
 One worker on one core, keep-alive, the load on the other core; all servers in one run, under load in turn. This page,
 the plots and [results.json](results.json) are made by `hatch run bench:http`; how it measures, and what to beware of,
 is in [integration/benchmarks](../../integration/benchmarks/README.md). What resists,
-and why: [notes](notes.md).
+and why: [notes](notes.md). The dirty pool has [its own page](dirty.md).
 
 ```{toctree}
 :hidden:
 
 notes
+dirty
 ```
 """
 

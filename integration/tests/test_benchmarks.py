@@ -14,7 +14,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from integration.benchmarks import load, report
+from integration.benchmarks import dirty_report, load, report
+from integration.benchmarks.dirty_measures import CLIENTS, GOALS, Growth, Rounds
 from integration.benchmarks.harness import Sample
 from integration.benchmarks.load import Load, NoGenerator
 from integration.benchmarks.results import Results, targets
@@ -131,3 +132,44 @@ def test_pages_and_plots_are_made_from_what_was_measured(tmp_path: Path) -> None
         assert f"({plot}.svg)" in page
         assert ElementTree.parse(tmp_path / f"{plot}.svg").getroot().tag.endswith("svg")
     assert Results.read(tmp_path / "results.json") == results()
+
+
+def dirty_results() -> dirty_report.Results:
+    """Two rounds of the pools: the median and the stash reach their goals, the threads do not."""
+    ours = {"median": [100.0, 110.0], "threads": [5000.0, 5000.0], "stash": [40.0, 50.0], "arbiter": [10.0, 10.0]}
+    theirs = {"median": [700.0, 700.0], "threads": [1000.0, 1000.0], "stash": [10.0, 10.0], "arbiter": [50.0, 50.0]}
+    about = {"date": "", "minutes": 1, "machine": "", "python": "", "gunicorn-server": "", "wrk": "", "quick": True}
+    growth = [
+        Growth(server, kind, workers, clients, 100.0 * clients)
+        for server in ("ours", "gunicorn27")
+        for kind in ("nothing", "waits")
+        for workers in (1, 2)
+        for clients in CLIENTS
+    ]
+    about |= {"peers": {"gunicorn": "27"}, "rounds": 2, "seconds": 1.0}
+    return dirty_report.Results(Rounds(ours, theirs), growth, about)
+
+
+def test_goals_of_the_pool_are_judged_by_the_rounds_that_followed_one_another() -> None:
+    rounds = dirty_results().rounds
+    assert rounds.ratios("stash") == [4, 5, 5]
+    assert {goal: rounds.reached(goal) for goal in rounds.ours} == {
+        "median": True,
+        "threads": False,
+        "stash": True,
+        "arbiter": None,
+    }
+    assert dirty_report.status(dirty_results()) == 1
+
+
+def test_the_page_of_the_pool_is_made_from_what_was_measured(tmp_path: Path) -> None:
+    dirty_report.write(dirty_results(), tmp_path)
+    page = (tmp_path / "dirty.md").read_text()
+    assert "2 of 3 targets are reached." in page
+    assert "| execute, 8 threads | calls/s | 5,000 | 1,000 | 5 (5-5) | ≥ 6 | **no** |" in page
+    assert "| gunicorn27 | 2 | 100 | 400 | 1,600 | 6,400 | 25,600 |" in page
+    for plot in ("dirty", "dirty-nothing", "dirty-waits"):
+        assert f"({plot}.svg)" in page
+        assert ElementTree.parse(tmp_path / f"{plot}.svg").getroot().tag.endswith("svg")
+    assert dirty_report.Results.read(tmp_path / "dirty.json") == dirty_results()
+    assert set(dirty_results().rounds.ours) < set(GOALS)
