@@ -10,7 +10,7 @@ The sending half is a framing: what the head promised about the body, and so wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from gunicorn.http.errors import (
@@ -31,36 +31,13 @@ from gunicorn.http.events import (
     Trailers,
 )
 from gunicorn.http.h1.body import BodyReader, ChunkedBody, SizedBody
+from gunicorn.http.h1.framing import BODILESS, CHUNKED, ENDED, NOT_STARTED, SIZED, UNTIL_CLOSE, frame
 from gunicorn.http.h1.head import HeadReader, Progress
-from gunicorn.http.h1.response import (
-    CLOSE,
-    DATE,
-    HOP_BY_HOP,
-    LENGTH,
-    PLAIN,
-    Preamble,
-    field_line,
-    informational,
-    known_lines,
-    known_status_lines,
-    status_line,
-    trailer_lines,
-)
+from gunicorn.http.h1.response import Preamble, informational, known_status_lines, status_line, trailer_lines
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-# The framings of a response.
-NOT_STARTED: Final = 0
-SIZED: Final = 1  # Content-Length
-CHUNKED: Final = 2
-UNTIL_CLOSE: Final = 3  # HTTP/1.0 without a length
-BODILESS: Final = 4  # HEAD, 204, 304: what the application sends as body is dropped
-ENDED: Final = 5
-
-BODILESS_STATUSES: Final = frozenset((204, 304))
 LONGEST_REPEAT: Final = 2048  # bytes of a head that is remembered for the connection's next request
-
-known_line: Final = known_lines.get
 
 Answer = tuple[tuple[list[Header], int, str | None, int], bytes, bytes]
 """Headers, status, reason and length of a body, and what they became: the lines before the preamble, and after it."""
@@ -134,6 +111,7 @@ class H1Connection:
 
     def receive_eof(self) -> None:
         self._eof = True
+        self._answer = None  # the last ones differ
         if self.request is None and not self._buffer:
             self.closing = True
 
@@ -143,6 +121,11 @@ class H1Connection:
     @property
     def idle(self) -> bool:
         return self.request is None and not self._buffer
+
+    @property
+    def responding(self) -> bool:
+        """Whether a response has begun that is not at its end."""
+        return self._framing not in (NOT_STARTED, ENDED)
 
     @property
     def buffered(self) -> int:
@@ -161,6 +144,7 @@ class H1Connection:
 
     def drain(self) -> None:
         self._last = True
+        self._answer = None
         if self.idle:
             self.closing = True
 
@@ -329,6 +313,27 @@ class H1Connection:
             pass  # the response is made, and ends the connection
         return False
 
+    def body_ahead(self) -> int:
+        """How many of the bytes that the peer sends next are body, whatever they are; 0 while that is not known.
+
+        A driver may hand so many on without giving them to :meth:`receive_data`, if it tells :meth:`skip_body`.
+        """
+        body = self._body
+        if body is None or self._buffer or self._wants_continue or self._eof:
+            return 0
+        return body.left
+
+    def skip_body(self, size: int) -> bool:
+        """Count *size* bytes of body, at most :meth:`body_ahead`; whether they were the last."""
+        body = self._body
+        assert body is not None
+        body.skip(size)
+        if body.done:
+            self._read = self._read_nothing
+            if self._framing == ENDED:
+                self._begin_next()
+        return body.done
+
     def _read_nothing(self) -> None:
         return None
 
@@ -379,110 +384,60 @@ class H1Connection:
         request = self.request
         if request is None or self._framing != NOT_STARTED:
             raise LocalProtocolError("a request gets exactly one response")
-        if event.end_stream and self._answer is not None and self._repeat_answer(request, event, self._answer):
-            return
-        status = event.status
-        if status < 200:
-            raise LocalProtocolError(f"status {status} is no final response")
-        preamble = self._preamble.both
-        # The preamble's place is kept at index 1, for an application that has lines of its own for it.
-        out = [known_status_lines.get((status, event.reason)) or status_line(status, event.reason), preamble]
-        length = -1
+        if event.end_stream:
+            answer = self.repeat(event.status, event.headers, event.body, event.reason)
+            if answer is not None:
+                self._out.append(answer)
+                return
         # Answered before the body was read: what still comes could not be told from a next request.
         body_unread = self._body is not None and not self._body.done
         if body_unread and event.end_stream and self._buffer:
             body_unread = not self._drop_body()
-        close = not request.keep_alive or self._ends() or body_unread
-        for header in event.headers:
-            line, kind, number = known_line(header) or field_line(header)
-            if kind == PLAIN:
-                out.append(line)
-            elif kind == LENGTH:
-                if length not in (-1, number):
-                    raise LocalProtocolError(f"Content-Length stands twice, with {length} and {number}")
-                length = number
-            elif kind == CLOSE:
-                close = True
-            elif kind != HOP_BY_HOP:
-                out.append(line)
-                ours = self._preamble.date if kind == DATE else self._preamble.server
-                out[1] = out[1].replace(ours, b"")
-
-        body = event.body
-        end = event.end_stream
-        framing = SIZED
-        if status in BODILESS_STATUSES or not request.target.plain:
-            framing, length = self._restrict(request, status, length, len(body) if end else -1)
-            close = close or framing == UNTIL_CLOSE
-        elif length < 0:
-            if end:
-                length = len(body)
-            else:
-                framing = CHUNKED
-        if framing == SIZED and (len(body) > length or (end and len(body) < length)):
-            raise LocalProtocolError(f"Content-Length is {length}, but the body has {len(body)} bytes or more")
-
-        if length >= 0:
-            out.append(b"Content-Length: %d\r\n" % length)
-        elif framing == CHUNKED:
-            out.append(b"Transfer-Encoding: chunked\r\n")
+        ends = body_unread or not request.keep_alive or self._ends()
+        lines, framing, length, close = frame(event, request, self._preamble, ends)
         if close:
             self.closing = True
-            out.append(b"Connection: close\r\n\r\n")
-        elif request.target.version[1]:
-            out.append(b"\r\n")
-        else:
-            out.append(b"Connection: keep-alive\r\n\r\n")
-        if end and framing == SIZED:
+        if event.end_stream and framing == SIZED:
             headers = event.headers
-            if not close and out[1] is preamble and request.target.plain and type(headers) is list:
-                made = (headers.copy(), status, event.reason, length)
-                self._answer = made, out[0], b"".join(out[2:])
-            out.append(body)
-            self._out.append(b"".join(out))
+            ordinary = not close and not self._eof and request.target.plain and lines[1] is self._preamble.both
+            if ordinary and type(headers) is list:
+                made = (headers.copy(), event.status, event.reason, length)
+                self._answer = made, lines[0], b"".join(lines[2:])
+            lines.append(event.body)
+            self._out.append(b"".join(lines))
             self._end_response()
             return
-        self._out.append(b"".join(out))
+        self._out.append(b"".join(lines))
         self._framing = framing
         self._left = length
-        if body or end:
-            self._send_data(body, end)
+        if event.body or event.end_stream:
+            self._send_data(event.body, event.end_stream)
 
-    def _repeat_answer(self, request: Request, event: ResponseHead, answer: Answer) -> bool:
-        """Answer as the last time, when the application does: the head's lines are made already."""
-        body = event.body
+    def repeat(self, status: int, headers: Iterable[Header], body: bytes, reason: str | None = None) -> bytes | None:
+        """The whole answer to the request at hand, made, if it differs from the last one in the body's bytes only.
+
+        None: it does not, and :meth:`send` has to make it. What is returned is to be written at once.
+        """
+        answer = self._answer
+        request = self.request
         if (
-            answer[0] != (event.headers, event.status, event.reason, len(body))
+            answer is None
+            or answer[0] != (headers, status, reason, len(body))
+            or request is None
             or not request.target.plain
             or not request.keep_alive
-            or self._last
-            or self._eof
+            or self._framing
+            or self._out
         ):
-            return False
+            return None
         if self._body is not None:
             if not self._body.done:
-                return False
+                return None
             self._body = None
             self._wants_continue = False
-        self._out.append(b"".join((answer[1], self._preamble.both, answer[2], body)))
         self.request = None
         self._read = self._read_head
-        return True
-
-    def _restrict(self, request: Request, status: int, length: int, size: int) -> tuple[int, int]:
-        """Framing and Content-Length (-1 for none) where the request or the status rule something out.
-
-        *size* is that of the whole body where it is known, else -1 (RFC 9110 sections 8.6 and 9.3.2).
-        """
-        if request.target.method == "HEAD" or status in BODILESS_STATUSES:
-            if status == 204:
-                length = -1
-            elif length < 0 and size > 0 and status != 304:
-                length = size
-            return BODILESS, length
-        if length < 0:
-            length = size
-        return (SIZED if length >= 0 else UNTIL_CLOSE), length
+        return b"".join((answer[1], self._preamble.both, answer[2], body))
 
     def _send_data(self, data: bytes, end: bool) -> None:
         framing = self._framing

@@ -45,7 +45,8 @@ from gunicorn.http.policy import Policy
 TARGET: Final = re.compile(rb"[\x21\x22\x24-\x7e\x80-\xff]+")
 # What nearly all request lines are; what does not match is looked at part by part.
 COMMON_LINE: Final = re.compile(
-    rb"([A-Z]{3,20}) ((/[\x21\x22\x24-\x3e\x40-\x7e\x80-\xff]*)(?:\?([\x21\x22\x24-\x7e\x80-\xff]*))?) HTTP/1\.([01])"
+    rb"(?!CONNECT )([A-Z]{3,20}) "
+    rb"((/[\x21\x22\x24-\x3e\x40-\x7e\x80-\xff]*)(?:\?([\x21\x22\x24-\x7e\x80-\xff]*))?) HTTP/1\.([01])"
 )
 ABSOLUTE: Final = re.compile(rb"[hH][tT][tT][pP][sS]?://([^/?]*)(/[^?]*)?(?:\?(.*))?", re.DOTALL)
 CONVENTIONAL_METHOD: Final = re.compile(rb"[A-Z0-9!$&*+\-.^_|~]{3,20}")
@@ -75,6 +76,7 @@ class HeadReader:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.table = FieldTable(policy)
+        self._read_field = self.table.__getitem__
         self._targets: dict[bytes, Target] = {}
         self._has_met = Acquaintance().has_met
         self._folds = policy.permit_obsolete_folding
@@ -97,11 +99,7 @@ class HeadReader:
         target = self._targets.get(first) or self.read_target(first)
         if len(lines) > self._most_fields:
             self._refuse_many(lines)
-        fields: list[Field] = list(map(self.table.known.get, lines))  # type: ignore[arg-type]
-        if not all(fields):
-            for place, known in enumerate(fields):
-                if known is None:
-                    fields[place] = self.table.read(lines[place])
+        fields = list(map(self._read_field, lines))
 
         minor = target.version[1]
         scheme = "https" if secure else "http"
@@ -214,12 +212,12 @@ class HeadReader:
         if len(lines) > self._most_fields or (len(lines) == self._most_fields and rest not in (b"", b"\r")):
             self._refuse_many(lines)
         for line in lines:
-            self.table.read(line)
+            self._read_field(line)
         refuse_line(rest, self._longest_field, LimitRequestHeaders, "a header field")
 
     def _refuse_many(self, lines: list[bytes]) -> NoReturn:
         for line in lines[: self._most_fields]:
-            self.table.read(line)
+            self._read_field(line)
         raise LimitRequestHeaders(f"there are more header fields than the limit of {self._most_fields}")
 
     def _unfold(self, head: bytes) -> bytes:
@@ -236,16 +234,16 @@ class HeadReader:
         if b"\n" in line or len(line) > self._longest_line:
             refuse_line(line, self._longest_line, LimitRequestLine, "a request line")
         match = COMMON_LINE.fullmatch(line)
-        if match is None or match[1] == b"CONNECT":
+        if match is None:
             target = self._read_uncommon(line)
         else:
-            method, raw, path, query, minor = match.groups()
+            method, raw, path, query, minor = match.groups(b"")
             target = Target(
                 method.decode("ascii"),
                 raw.decode("latin-1"),
                 path,
                 unquote_to_bytes(path) if b"%" in path else path,
-                query or b"",
+                query,
                 None,
                 1 if minor == b"1" else 0,
             )
