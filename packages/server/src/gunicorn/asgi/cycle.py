@@ -12,7 +12,7 @@ still be answered with 500.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any, Final
 
 from gunicorn.http.errors import LocalProtocolError
@@ -54,11 +54,11 @@ class HTTPCycle:
         self.request = request
         self.state = EXPECTED
         self.status = 0  # of the response, once it was started
-        self.headers: list[Header] = []  # of the response
+        self.headers: Sequence[Header] = ()  # of the response
         self.received = 0  # bytes of body that came
         self.sent = 0  # bytes of body that the application gave
         self.disconnected = False  # the client will send no more, and may be gone
-        self._parts: list[Data] = [_NO_BODY] if request.end_stream else []  # received, not yet given to the application
+        self._parts: list[Data] | None = None  # of the body: received, not yet given to the application
         self._trailers: list[Header] | None = None  # promised for the end of the response, as far as they have come
         self._awaits_body = True  # the application has not been given the end of the request's body
 
@@ -67,11 +67,14 @@ class HTTPCycle:
     @property
     def wants_body(self) -> bool:
         """Whether the application's next message is a part of the body that has not been read yet."""
-        return self._awaits_body and not self._parts
+        return self._awaits_body and not self._parts and not self.request.end_stream
 
     def feed(self, part: Data) -> None:
         """Take a part of the request's body."""
-        self._parts.append(part)
+        if self._parts is None:
+            self._parts = [part]
+        else:
+            self._parts.append(part)
         self.received += len(part.data)
 
     def next_message(self) -> dict[str, Any] | None:
@@ -81,6 +84,9 @@ class HTTPCycle:
             if part.end_stream:
                 self._awaits_body = False
             return {"type": "http.request", "body": part.data, "more_body": not part.end_stream}
+        if self._awaits_body and self.request.end_stream:
+            self._awaits_body = False
+            return {"type": "http.request", "body": b"", "more_body": False}
         if self.disconnected or self.state >= COMPLETE:
             return {"type": "http.disconnect"}
         return None
@@ -93,43 +99,47 @@ class HTTPCycle:
         Raises :class:`LocalProtocolError` for a message out of order or of a type that no HTTP response has.
         """
         kind = message["type"]
-        state = self.state
         if kind == "http.response.body":
             body = message.get("body", b"")
             if type(body) is not bytes:
                 body = _as_bytes(body)
+            state = self.state
             end = not message.get("more_body", False)
             event: OutEvent
             if end and self._trailers is not None and state in (STARTED, STREAMING):
                 # Not the end yet.
                 event = ResponseHead(self.status, self.headers, body) if state == STARTED else Data(body)
                 self.state = TRAILING
-            elif state == STARTED:
-                event = ResponseHead(self.status, self.headers, body, end)
-                self.state = COMPLETE if end else STREAMING
             elif state == STREAMING:
                 event = Data(body, end)
                 if end:
                     self.state = COMPLETE
+            elif state == STARTED:
+                event = ResponseHead(self.status, self.headers, body, end)
+                self.state = COMPLETE if end else STREAMING
             else:
                 raise self._out_of_order(kind)
             self.sent += len(body)
             return event
         if kind == "http.response.start":
-            if state != EXPECTED:
-                raise self._out_of_order(kind)
-            status = message["status"]
-            if type(status) is not int:
-                status = _as_status(status)
-            self.headers = list(message.get("headers") or ())
-            self.status = status
-            if message.get("trailers"):
-                self._trailers = []
-            self.state = STARTED
+            self.start(message)
             return None
         if kind == "http.response.trailers":
             return self._trailers_event(message)
         return self._interim_event(kind, message)
+
+    def start(self, message: Message) -> None:
+        """Take ``http.response.start``, of which nothing is sent yet. Raises as :meth:`event_for` does."""
+        if self.state != EXPECTED:
+            raise self._out_of_order("http.response.start")
+        status = message["status"]
+        if type(status) is not int:
+            status = _as_status(status)
+        self.headers = [*(message.get("headers") or ())]
+        self.status = status
+        if message.get("trailers"):
+            self._trailers = []
+        self.state = STARTED
 
     @property
     def begun(self) -> bool:
@@ -148,7 +158,7 @@ class HTTPCycle:
         elif type(event) is not Informational:
             self.state = FAILED
 
-    def plain_headers(self) -> list[Header]:
+    def plain_headers(self) -> Sequence[Header]:
         """The response's headers with every pair a tuple of bytes, for applications that give lists or bytearrays."""
         self.headers = _pairs(self.headers, "http.response.start")
         return self.headers
@@ -225,6 +235,3 @@ def _as_header_part(part: Any) -> bytes:
     if isinstance(part, (bytes, bytearray, memoryview)):
         return bytes(part)
     raise TypeError(f"{part!r} is no byte string")
-
-
-_NO_BODY: Final = Data(b"", True)

@@ -5,6 +5,8 @@ Source: the ASGI specification, "HTTP & WebSocket ASGI Message Format" 2.4 and "
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Final
 
 from gunicorn.http.events import Request
@@ -14,11 +16,16 @@ SPEC_VERSION: Final = "2.4"
 
 LIFESPAN_SPEC_VERSION: Final = "2.0"
 
+Copies = tuple[Callable[[], dict[str, Any]], Callable[[], Any], Callable[[], Any]]
+"""Methods that copy a scope, its headers and its extensions."""
+
 Address = tuple[str, int | None]
 """Host and port; for a listening unix socket its path and None."""
 
 _HTTP_VERSIONS: Final = {(1, 0): "1.0", (1, 1): "1.1", (2, 0): "2"}
 _ASGI: Final = {"version": "3.0", "spec_version": SPEC_VERSION}
+_copy_asgi: Final = _ASGI.copy
+_PAIR: Final = attrgetter("pair")  # of a Field
 # What HTTP/1.0 does not have is not offered there: interim responses (RFC 9110 section 15.2), and trailers.
 _MODERN: Final[dict[str, dict[str, Any]]] = {
     "http.response.early_hint": {},
@@ -36,15 +43,15 @@ class ScopeMaker:
     for connections that have it (``asgi.tls``).
     """
 
-    __slots__ = ("_client", "_last", "_root_path", "_server", "_state", "_template", "tls")
+    __slots__ = ("_client", "_copies", "_copy_state", "_last", "_root_path", "_server", "tls")
 
     def __init__(self, client: Address | None, server: Address | None, root_path: str, state: dict[str, Any]) -> None:
         self._client = client
         self._server = server
         self._root_path = root_path
-        self._state = state
-        self._last: Request | None = None  # connections give the same fields, or all of it, for the same request again
-        self._template: dict[str, Any] | None = None  # its scope, once the same fields have come twice
+        self._copy_state = state.copy
+        self._last: Request | None = None  # a connection gives the same one again when the same bytes come
+        self._copies: Copies | None = None  # what copies its scope, once it has come twice
         self.tls: dict[str, Any] | None = None
 
     def make(self, request: Request) -> dict[str, Any]:
@@ -53,26 +60,19 @@ class ScopeMaker:
         ``path`` stays as it was sent, hence includes the root path where the proxy passed it on. Bytes in it that are
         no UTF-8 become U+FFFD; ``raw_path`` has them.
         """
-        last, template = self._last, self._template
-        if last is None or request.fields is not last.fields:
-            self._last, self._template = request, None
+        copies = self._copies
+        if request is not self._last:
+            self._last, self._copies = request, None
             return self._new(request)
-        if template is None:
-            template = self._template = self._new(request)
-        elif request is not last:
-            target = request.target
-            template["http_version"] = _HTTP_VERSIONS[target.version]
-            template["method"] = target.method
-            template["path"] = target.path_bytes.decode("utf-8", "replace")
-            template["raw_path"] = target.path
-            template["query_string"] = target.query
-            template["extensions"] = self._extensions(target.version)
-        self._last = request
-        scope = template.copy()
-        scope["asgi"] = _ASGI.copy()
-        scope["headers"] = template["headers"].copy()
-        scope["state"] = self._state.copy()
-        scope["extensions"] = template["extensions"].copy()
+        if copies is None:
+            template = self._new(request)
+            copies = self._copies = template.copy, template["headers"].copy, template["extensions"].copy
+        copy, copy_headers, copy_extensions = copies
+        scope = copy()
+        scope["asgi"] = _copy_asgi()
+        scope["headers"] = copy_headers()
+        scope["state"] = self._copy_state()
+        scope["extensions"] = copy_extensions()
         return scope
 
     def _new(self, request: Request) -> dict[str, Any]:
@@ -87,10 +87,10 @@ class ScopeMaker:
             "raw_path": target.path,
             "query_string": target.query,
             "root_path": request.script_name or self._root_path,
-            "headers": [field.pair for field in request.fields],
+            "headers": [*map(_PAIR, request.fields)],
             "client": self._client,
             "server": self._server,
-            "state": self._state.copy(),
+            "state": self._copy_state(),
             "extensions": self._extensions(target.version),
         }
 

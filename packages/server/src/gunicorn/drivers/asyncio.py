@@ -100,13 +100,13 @@ class HTTPProtocol(asyncio.Protocol):
         self.server.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._lingering:
-            return
-        self.conn.receive_data(data)
         exchange = self.exchange
         if exchange is None:
-            self._read_request()
+            if not self._lingering:
+                self.conn.receive_data(data)
+                self._read_request()
         else:
+            self.conn.receive_data(data)
             if exchange.receiving and exchange.wants_body:
                 self.since = monotonic()
                 exchange.wake()
@@ -199,10 +199,9 @@ class HTTPProtocol(asyncio.Protocol):
         if data and not self.lost:
             self.transport.write(data)
 
-    def response_ended(self) -> None:
-        """The response at hand is complete: go on with the next request, or close."""
-        exchange, self.exchange = self.exchange, None
-        assert exchange is not None
+    def response_ended(self, exchange: Exchange) -> None:
+        """The response of *exchange*, the one at hand, is complete: go on with the next request, or close."""
+        self.exchange = None
         if exchange.receiving:
             exchange.wake()
         conn = self.conn

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from gunicorn.asgi.cycle import COMPLETE, EXPECTED, FAILED, ClientDisconnected, HTTPCycle, Message
+from gunicorn.asgi.cycle import COMPLETE, EXPECTED, FAILED, STARTED, ClientDisconnected, HTTPCycle, Message
 from gunicorn.http.errors import LocalProtocolError
 from gunicorn.http.events import Data, OutEvent, Request, ResponseHead
 
@@ -23,14 +21,12 @@ if TYPE_CHECKING:
 FAILURE_HEADERS: Final = ((b"content-type", b"text/plain; charset=utf-8"),)
 FAILURE_PAGE: Final = b"Internal Server Error\n"
 
-RequestTask: Callable[..., asyncio.Task[None]]
-"""Makes a request's task. It has a name because asyncio would spend time on making one up."""
+TASK_OPTIONS: Final[dict[str, Any]] = {"name": "request"}
+"""Of a request's task. It has a name because asyncio would spend time on making one up."""
 
 if sys.version_info >= (3, 12):
     # The application's first step runs at once: one that never waits costs no turn of the loop.
-    RequestTask = partial(asyncio.Task, name="request", eager_start=True)
-else:
-    RequestTask = partial(asyncio.Task, name="request")
+    TASK_OPTIONS["eager_start"] = True
 
 
 class Exchange(HTTPCycle):
@@ -87,8 +83,30 @@ class Exchange(HTTPCycle):
     async def send(self, message: Message) -> None:
         """ASGI's ``send``."""
         protocol = self.protocol
-        if protocol.exchange is not self and self.state != COMPLETE:
-            raise ClientDisconnected(f"{protocol.peer} has disconnected")
+        state = self.state
+        if protocol.exchange is not self:
+            if state != COMPLETE:
+                raise ClientDisconnected(f"{protocol.peer} has disconnected")
+        elif state == EXPECTED:
+            if message["type"] == "http.response.start":
+                self.start(message)
+                return
+        elif state == STARTED and message["type"] == "http.response.body" and not message.get("more_body"):
+            # What most responses are: two messages.
+            body = message.get("body", b"")
+            if type(body) is bytes and self._trailers is None:
+                data = protocol.conn.repeat(self.status, self.headers, body)
+                if data is not None:
+                    self.sent = len(body)
+                    self.state = COMPLETE
+                    protocol.transport.write(data)
+                    report = protocol.server.on_end
+                    if report is not None:
+                        report(self)
+                    protocol.response_ended(self)
+                    if not protocol.writable:
+                        await protocol.drained()
+                    return
         event = self.event_for(message)
         if event is None:
             return
@@ -102,10 +120,8 @@ class Exchange(HTTPCycle):
         else:
             protocol.transport.write(conn.data_to_send())
         if self.state == COMPLETE:
-            report = protocol.server.on_end
-            if report is not None:
-                report(self)
-            protocol.response_ended()
+            self._report()
+            protocol.response_ended(self)
         elif protocol.transport.is_closing():
             # It drops what is written and never says to wait, so that connection_lost() would never get its turn.
             protocol.client_left()
@@ -151,7 +167,7 @@ class Exchange(HTTPCycle):
         protocol.conn.send(response)
         self.state = COMPLETE
         protocol.flush()
-        protocol.response_ended()
+        protocol.response_ended(self)
 
     def _ended(self, error: Exception | None) -> None:
         """The application is done, and not as it should be: say so, and answer 500 or break off where that is due."""
@@ -182,7 +198,7 @@ class Exchange(HTTPCycle):
         self.state = COMPLETE
         protocol.flush()
         self._report()
-        protocol.response_ended()
+        protocol.response_ended(self)
 
     def _report(self) -> None:
         """For the access log and the hooks: nothing more will be sent."""

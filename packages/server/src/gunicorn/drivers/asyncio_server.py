@@ -11,6 +11,7 @@ import contextvars
 import socket
 import sys
 import time
+from asyncio import Task
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from time import monotonic
@@ -20,7 +21,7 @@ from gunicorn import SERVER
 from gunicorn.asgi.cycle import COMPLETE
 from gunicorn.drivers.asyncio import HTTPProtocol
 from gunicorn.drivers.asyncio_accept import Acceptor
-from gunicorn.drivers.asyncio_exchange import Exchange, RequestTask
+from gunicorn.drivers.asyncio_exchange import TASK_OPTIONS, Exchange
 from gunicorn.drivers.asyncio_watch import find_overdue, stack_of
 from gunicorn.health import HealthPath
 from gunicorn.http.h1.head import HeadReader
@@ -98,10 +99,11 @@ class Server:
         self.context = contextvars.copy_context()  # for what is not called on behalf of a request
         self.connections: set[HTTPProtocol] = set()
         self.running: dict[Exchange, None] = {}  # in the order of their beginnings
+        self._task_options = {"loop": loop, **TASK_OPTIONS}
         self.requests = 0
         self.draining = False
         self._options = options
-        self._most_requests = options.max_requests or -1
+        self._mark = options.max_requests or sys.maxsize  # the number of requests at which there is something to do
         self.on_begin = options.on_begin
         self.on_end = options.on_end
         self._slot = options.slot
@@ -140,7 +142,7 @@ class Server:
         for protocol in list(self.connections):
             protocol.close_if_idle(now)
         if not self._is_quiet():
-            self._quiet = asyncio.Event()
+            self._quiet, self._mark = asyncio.Event(), 0
             try:
                 await asyncio.wait_for(self._quiet.wait(), timeout)
             except asyncio.TimeoutError:
@@ -184,7 +186,7 @@ class Server:
             if not self.draining:
                 self._q[STATE] = BUSY
         running[exchange] = None
-        exchange.task = RequestTask(exchange.run(), loop=self.loop)
+        exchange.task = Task(exchange.run(), **self._task_options)
 
     def _begin_last(self, exchange: Exchange) -> None:
         """``begin`` while draining."""
@@ -213,10 +215,12 @@ class Server:
             self._d[BUSY_SINCE] = 0.0
             if not self.draining:
                 self._q[STATE] = IDLE
-        if requests == self._most_requests:
-            self._options.on_limit()
-        if self._quiet is not None:
-            self.check_quiet()
+        if requests >= self._mark:
+            if self._quiet is None:
+                self._mark = sys.maxsize
+                self._options.on_limit()
+            else:
+                self.check_quiet()
 
     def _show(self, exchange: Exchange) -> None:
         """Let the scoreboard name *exchange*: the oldest that runs, as of the last tick, or of when it began alone."""
