@@ -116,16 +116,15 @@ def environ_key(name: bytes) -> str:
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
 
 
-class FieldTable(dict[bytes, Field]):
-    """Field lines, read under one policy: ``table[line]`` is the :class:`Field` of any line (without CRLF).
+class FieldTable:
+    """Reads field lines under one policy.
 
-    It holds those that came at least twice, and reads the others. A dict, since then all the lines of a head are looked
-    up without a step of Python for each: ``map(table.__getitem__, lines)``.
+    ``known`` maps a raw line that came at least twice to its :class:`Field`; look there first.
     """
 
     def __init__(self, policy: Policy) -> None:
-        super().__init__()
         self.policy = policy
+        self.known: dict[bytes, Field] = {}
         self._names: dict[bytes, Name] = {}
         self._has_met = Acquaintance().has_met
         self._limit = policy.limit_request_field_size or 1 << 40
@@ -134,8 +133,8 @@ class FieldTable(dict[bytes, Field]):
             for name, value in policy.secure_scheme_headers.items()
         }
 
-    def __missing__(self, line: bytes) -> Field:
-        """The field in *line*, checked, and remembered if it came before.
+    def read(self, line: bytes) -> Field:
+        """The field in *line* (without CRLF), checked, and remembered if it came before.
 
         Raises :class:`LimitRequestHeaders` for a line over the limit, :class:`InvalidHeader` and its kin for one that
         breaks the grammar of RFC 9112 section 5 or its own field's rule.
@@ -157,9 +156,9 @@ class FieldTable(dict[bytes, Field]):
             parsed = _PARSERS[kind](value)
         found = Field(lower, value, kind, parsed, (key, text))
         if len(line) <= LONGEST_KEPT_LINE and self._has_met(line):
-            if len(self) >= MOST_KEPT_LINES:
-                self.clear()
-            self[line] = found
+            if len(self.known) >= MOST_KEPT_LINES:
+                self.known.clear()
+            self.known[line] = found
         return found
 
     def _read_name(self, raw: bytes) -> Name:

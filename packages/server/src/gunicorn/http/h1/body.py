@@ -150,7 +150,7 @@ class ChunkedBody:
         self._fields += 1
         if self._fields > (self._table.policy.limit_request_fields or 1 << 30):
             raise LimitRequestHeaders(f"{self._fields} trailer fields are over the limit")
-        field = self._table[line]
+        field = self._table.known.get(line) or self._table.read(line)
         if field.kind in NOT_IN_TRAILERS:
             raise InvalidHeader(f"field {field.pair[0]!r} may not stand in a trailer", "RFC 9110 section 6.5.1")
         return b""

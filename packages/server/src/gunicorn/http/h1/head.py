@@ -8,7 +8,7 @@ then what they mean together, and :meth:`HeadReader.check_unfinished` finds no m
 from __future__ import annotations
 
 import re
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast
 from urllib.parse import unquote_to_bytes
 
 from gunicorn.http.errors import (
@@ -76,7 +76,6 @@ class HeadReader:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.table = FieldTable(policy)
-        self._read_field = self.table.__getitem__
         self._targets: dict[bytes, Target] = {}
         self._has_met = Acquaintance().has_met
         self._folds = policy.permit_obsolete_folding
@@ -99,7 +98,12 @@ class HeadReader:
         target = self._targets.get(first) or self.read_target(first)
         if len(lines) > self._most_fields:
             self._refuse_many(lines)
-        fields = list(map(self._read_field, lines))
+        found = list(map(self.table.known.get, lines))
+        if not all(found):
+            for place, known in enumerate(found):
+                if known is None:
+                    found[place] = self.table.read(lines[place])
+        fields = cast("list[Field]", found)
 
         minor = target.version[1]
         scheme = "https" if secure else "http"
@@ -212,12 +216,12 @@ class HeadReader:
         if len(lines) > self._most_fields or (len(lines) == self._most_fields and rest not in (b"", b"\r")):
             self._refuse_many(lines)
         for line in lines:
-            self._read_field(line)
+            self.table.read(line)
         refuse_line(rest, self._longest_field, LimitRequestHeaders, "a header field")
 
     def _refuse_many(self, lines: list[bytes]) -> NoReturn:
         for line in lines[: self._most_fields]:
-            self._read_field(line)
+            self.table.read(line)
         raise LimitRequestHeaders(f"there are more header fields than the limit of {self._most_fields}")
 
     def _unfold(self, head: bytes) -> bytes:
