@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gunicorn.dirty.config import PoolConfig
 from gunicorn.dirty.errors import DirtyAppError, DirtyNoWorkersAvailableError
 from gunicorn.dirty.settings import SETTINGS
-from gunicorn.dirty.spawned import _find, _reference
+from gunicorn.dirty.spawned import _find, _portable, _reference, _restore
 
 Wait = Callable[..., Any]
 
@@ -68,3 +71,16 @@ def test_hooks_are_found_again(tmp_path: Path) -> None:
     assert Worker.seen == "__config__"
     with pytest.raises(DirtyAppError, match="plain function"):
         _reference(lambda worker: None)
+
+
+def test_a_configuration_that_cannot_be_carried_is_told_and_the_worker_starts_without(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = PoolConfig(apps=(), cfg={"workers": 2}, log=logging.getLogger("gunicorn.dirty"))
+    carried = _portable(config)
+    assert _restore({"host": carried, "log_level": "INFO"}) == ({"workers": 2}, config.log)
+    assert _portable(PoolConfig(apps=(), cfg=threading.Lock(), log=config.log)) is None
+    assert "gets no worker.cfg" in caplog.text
+    assert _restore({"host": None, "log_level": "INFO"}) == (None, config.log)
+    assert _restore({"host": b"no pickle", "log_level": "INFO"}) == (None, config.log)
+    assert "cannot be had here" in caplog.text

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -64,6 +65,18 @@ def config(**settings: Any) -> Config:
     for name, value in settings.items():
         cfg.set(name, value)
     return cfg
+
+
+def test_a_copy_for_another_interpreter_writes_the_same_lines_to_the_same_place(
+    make: Callable[..., Logger], tmp_path: Path
+) -> None:
+    path = tmp_path / "log"
+    log = make(errorlog=str(path), loglevel="warning", log_json=True)
+    copy = pickle.loads(pickle.dumps(log))
+    copy.info("not this")
+    copy.warning("said by the copy")
+    (line,) = path.read_text().splitlines()
+    assert json.loads(line)["message"] == "said by the copy"
 
 
 def test_the_error_log_goes_to_standard_error_in_its_format(make: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -249,8 +249,9 @@ class Arbiter(WorkerKeeper):
             self.log.debug("SIGWINCH ignored: not a daemon")
 
     def reopen(self) -> None:
-        """Open the log files again, here and in the workers."""
+        """Open the log files again, here, in the workers and in the services' processes."""
         self.log.reopen_files()
+        self.services.reopen()
         self.kill_workers(signal.SIGUSR1)
 
     # Reload --------------------------------------------------------------------------------------------------------

@@ -92,6 +92,10 @@ class Logger:
 
     # Set-up --------------------------------------------------------------------------------------------------------
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For ``pickle``, by which a dirty worker that is a fresh interpreter gets it: the copy sets itself up anew."""
+        return type(self), (self.cfg,)
+
     def setup(self, cfg: Any) -> None:
         """Configure the loggers; called again with the new configuration on a reload.
 

@@ -1,7 +1,10 @@
 """Config: reading, writing, the parser, and what is derived."""
 
 import ipaddress
+import pickle
 import ssl
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -52,6 +55,43 @@ def test_two_configs_share_nothing() -> None:
     one, two = Config(), Config()
     one.set("workers", 9)
     assert two.workers == 1
+
+
+class Colours:
+    """A service, found again by its name."""
+
+    name = "colours"
+    settings = (DECLARATION,)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """A hook of a module."""
+
+
+def test_a_copy_for_another_interpreter_has_all_values_that_can_be_found_again_there() -> None:
+    cfg = Config("usage", "prog", services=[Colours()])
+    cfg.set("workers", 7)
+    cfg.set("bind", "127.0.0.1:0")
+    cfg.set("colour", "red")
+    cfg.set("worker_exit", worker_exit)
+    cfg.set("post_fork", lambda server, worker: None)
+    copy = pickle.loads(pickle.dumps(cfg))
+    assert type(copy) is Config
+    assert (copy.prog, copy.workers, copy.bind, copy.colour) == ("prog", 7, ["127.0.0.1:0"], "red")
+    assert copy.address == [("127.0.0.1", 0)]
+    assert copy.worker_exit is worker_exit
+    assert copy.post_fork is Config().post_fork
+    copy.set("workers", 2)
+    assert (copy.workers, cfg.workers) == (2, 7)
+    assert [type(service) for service in copy.services] == [Colours]
+
+
+def test_such_a_copy_needs_nothing_to_be_imported_before_it() -> None:
+    cfg = Config()
+    cfg.set("workers", 7)
+    program = "import pickle, sys; cfg = pickle.load(sys.stdin.buffer); print(cfg.workers, cfg.timeout)"
+    done = subprocess.run([sys.executable, "-c", program], input=pickle.dumps(cfg), capture_output=True, check=True)
+    assert done.stdout.split() == [b"7", b"30"]
 
 
 def test_services_add_settings() -> None:

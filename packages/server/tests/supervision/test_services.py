@@ -124,6 +124,14 @@ def test_ticks_come_when_they_are_due(group: ServiceGroup, notes: list[Any]) -> 
     assert ("control", "reload", "cfg") in notes
 
 
+def test_logs_are_opened_again_by_services_that_have_some(group: ServiceGroup, notes: list[Any]) -> None:
+    group.start(1.0)
+    services_of(group)[0].reopen = lambda: notes.append("reopened")  # the other one is of an older kind
+    notes.clear()
+    group.reopen()
+    assert notes == ["reopened"]
+
+
 def test_a_child_is_its_services(group: ServiceGroup, notes: list[Any]) -> None:
     services_of(group)[1].mine.add(77)
     group.start(1.0)

@@ -83,6 +83,9 @@ class ControlService:
         """Control has no processes."""
         return False
 
+    def reopen(self) -> None:
+        """Control has no processes that log."""
+
     def stop(self, graceful: bool) -> None:
         """Accept nothing more; replies under way are still sent, unless it hurries."""
         self._stopping = True

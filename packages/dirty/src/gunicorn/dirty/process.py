@@ -65,6 +65,7 @@ class WorkerProcess:
     :ivar seen_at: monotonic time of its last sign of life
     :ivar lifeline: writing end of a pipe that only the arbiter has, so that its end is the arbiter's end
     :ivar hung: it has a call that does not end; its worker goes when its other slots are done
+    :ivar lost: it was found to be dead, or dying, without having been told to stop
     :ivar vacated: its seat waits for a successor, to be started at its death
     """
 
@@ -81,6 +82,7 @@ class WorkerProcess:
         self.started_at = self.seen_at = arbiter.loop.now
         self.ready_at: float | None = None
         self.hung = False
+        self.lost = False
         self.vacated = False
         self.boot_error = ""
         self.kill_timer: Timer | None = None
@@ -101,6 +103,7 @@ class WorkerProcess:
             try:
                 ours.close()
                 arbiter.forked()
+                signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the worker has logs to open again
                 os.close(self.lifeline)
                 set_title(arbiter.config.proc_name, "dirty-worker")
                 os.environ[SOCKET_VARIABLE] = arbiter.listener.path  # for apps that call others, and the stash

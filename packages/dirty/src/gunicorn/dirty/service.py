@@ -122,21 +122,19 @@ class DirtyService:
         if self._channel is not None:
             self._channel.send({"reload": config.to_data()})
 
+    def reopen(self) -> None:
+        """Have the arbiter and its workers open their log files again."""
+        self._signal(signal.SIGUSR1)
+
     def stop(self, graceful: bool) -> None:
         """Begin to stop. The first call not graceful ends running calls, the next one kills."""
         self._stopping = True
         self._start_at = None
-        if self.pid is None:
-            return
         if graceful:
-            number = signal.SIGTERM
+            self._signal(signal.SIGTERM)
         else:
-            number = signal.SIGKILL if self._stops else signal.SIGQUIT
+            self._signal(signal.SIGKILL if self._stops else signal.SIGQUIT)
             self._stops += 1
-        try:
-            os.kill(self.pid, number)
-        except ProcessLookupError:
-            pass
 
     @property
     def stopped(self) -> bool:
@@ -174,6 +172,13 @@ class DirtyService:
         }
 
     # Inside
+
+    def _signal(self, number: int) -> None:
+        if self.pid is not None:
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                pass
 
     def _spawn(self) -> None:
         config, listener = self._config, self._listener

@@ -1,25 +1,27 @@
 """Workers as fresh interpreters, for libraries that do not survive a fork (CUDA, some threads, some file handles).
 
 A forked worker whose pool or apps ask for it executes the interpreter anew (:func:`respawn`) and goes on in
-:func:`main`, in the same process, with the same channel and lifeline. What it needs to know goes along as JSON.
-Called by worker.py.
+:func:`main`, in the same process, with the same channel and lifeline. What it needs to know goes along in a file
+without a name. Called by worker.py.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import os
+import pickle
 import runpy
+import signal
 import socket
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .channel import Channel
 from .config import Hook, PoolConfig
 from .errors import DirtyAppError
-from .titles import set_title
+from .titles import set_title, show_through, shown_through
 
 if TYPE_CHECKING:
     from .worker import DirtyWorker
@@ -47,14 +49,52 @@ def respawn(worker: DirtyWorker, control: Channel, lifeline: int) -> NoReturn:
         "proc_name": config.proc_name,
         "sys_path": sys.path,
         "log_level": log.getEffectiveLevel() if hasattr(log, "getEffectiveLevel") else logging.INFO,
+        "host": _portable(config),
+        "titles": _by_name(shown_through()),
         "worker_init": _reference(config.worker_init),
     }
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    for fd in (control.fileno(), lifeline):
+    file = _nameless(pickle.dumps(data))
+    for fd in (control.fileno(), lifeline, file):
         os.set_inheritable(fd, True)
-    arguments = [sys.executable, "-m", "gunicorn.dirty.spawned", json.dumps(data)]
+    # What is ignored stays so: logs that are to be opened again must not kill an interpreter that is starting.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    arguments = [sys.executable, "-m", "gunicorn.dirty.spawned", str(file)]
     os.execv(sys.executable, arguments)  # noqa: S606 (our own interpreter and program)
+
+
+def _portable(config: PoolConfig) -> bytes | None:
+    """`cfg` and `log`, for objects that can be pickled, as the server's can."""
+    try:
+        return pickle.dumps((config.cfg, config.log))
+    except Exception as exc:
+        config.log.warning(
+            "A dirty worker that is started fresh (spawn) gets no worker.cfg, and logs to standard error, since the "
+            "server's configuration and log cannot be pickled: %s", exc,
+        )  # fmt: skip
+        return None
+
+
+def _by_name(function: Any) -> bytes | None:
+    try:
+        return pickle.dumps(function)
+    except Exception:
+        return None
+
+
+def _nameless(data: bytes) -> int:
+    """A descriptor of a file without a name, from which `data` can be read. Settings may hold secrets, and a command
+    line can be read by everybody."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("dirty-worker")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    with open(os.dup(fd), "wb") as file:
+        file.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 def _reference(hook: Hook) -> dict[str, str]:
@@ -80,17 +120,39 @@ def _find(reference: dict[str, str]) -> Hook:
     return hook
 
 
-def main(text: str) -> int:
-    """Run the worker that `text` describes. Returns the exit code."""
-    data: dict[str, Any] = json.loads(text)
+def _restore(data: dict[str, Any]) -> tuple[Any, Any]:
+    """`cfg` and `log` of the pool, as far as they could be brought here."""
+    cfg: Any = None
+    log: Any = None
+    failure: Exception | None = None
+    if data["host"] is not None:
+        try:
+            cfg, log = pickle.loads(data["host"])  # noqa: S301 (what our own process wrote)
+        except Exception as exc:
+            failure = exc
+    if log is None or isinstance(log, logging.Logger):
+        logging.basicConfig(level=data["log_level"], format=_LOG_FORMAT)
+        log = log or logging.getLogger("gunicorn.dirty")
+    if failure is not None:
+        log.warning("The server's configuration and log cannot be had here: %s: %s", type(failure).__name__, failure)
+    return cfg, log
+
+
+def main(fd: int) -> int:
+    """Run the worker that is described in the file. Returns the exit code."""
+    with open(fd, "rb") as file:
+        data: dict[str, Any] = pickle.load(file)  # noqa: S301 (what our own process wrote)
     sys.path[:] = data["sys_path"]
     from .worker import DirtyWorker
 
-    logging.basicConfig(level=data["log_level"], format=_LOG_FORMAT)
     os.set_inheritable(data["control"], False)
     os.set_inheritable(data["lifeline"], False)
-    config = PoolConfig(apps=(), proc_name=data["proc_name"], worker_init=_find(data["worker_init"]))
+    cfg, log = _restore(data)
+    worker_init = _find(data["worker_init"])
+    config = PoolConfig(apps=(), proc_name=data["proc_name"], worker_init=worker_init, cfg=cfg, log=log)
     config = config.with_data(data["config"])
+    if data["titles"] is not None:
+        show_through(pickle.loads(data["titles"]))  # noqa: S301
     set_title(config.proc_name, "dirty-worker")
     worker = DirtyWorker(data["number"], data["age"], data["ppid"], data["paths"], config, spawned=True)
     return worker.run(Channel(socket.socket(fileno=data["control"])), data["lifeline"])
@@ -99,7 +161,7 @@ def main(text: str) -> int:
 if __name__ == "__main__":
     code = 1
     try:
-        code = main(sys.argv[1])
+        code = main(int(sys.argv[1]))
     except BaseException:
         logging.getLogger("gunicorn.dirty").exception("dirty worker failed")
     finally:

@@ -226,6 +226,8 @@ class Supervisor:
         if process.state is not ProcessState.STOPPING:
             if reason:
                 self.log.error("Dirty worker %d (pid %d): %s; it is replaced", process.number, process.pid, reason)
+            else:
+                process.lost = True
             self._condemn(process)
 
     def hung(self, process: WorkerProcess) -> None:
@@ -291,7 +293,7 @@ class Supervisor:
 
     def _died(self, process: WorkerProcess, code: int) -> None:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        expected = process.state is ProcessState.STOPPING
+        expected = process.state is ProcessState.STOPPING and not process.lost
         process.state = ProcessState.STOPPING
         del self.processes[process.pid]
         # Before the dead one leaves the schedule, so that no waiting call is left without a home.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["set_title", "show_through"]
+__all__ = ["set_title", "show_through", "shown_through"]
 
 _show: Callable[[str], object] | None = None
 
@@ -16,6 +16,11 @@ def show_through(show: Callable[[str], object] | None) -> None:
     """Let this process and its children show their titles by `show`, which puts `gunicorn: ` before them."""
     global _show
     _show = show
+
+
+def shown_through() -> Callable[[str], object] | None:
+    """What :func:`show_through` was given last."""
+    return _show
 
 
 def set_title(proc_name: str, role: str) -> None:

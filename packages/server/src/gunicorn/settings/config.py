@@ -84,6 +84,33 @@ class Config:
         width = max(map(len, self.settings))
         return "\n".join(f"{name:{width}} = {_readable(self.settings[name].value)}" for name in sorted(self.settings))
 
+    # To another interpreter ----------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For ``pickle``, by which a dirty worker that is a fresh interpreter gets it. Values go one by one, since some
+        cannot (the hooks of a configuration file); the copy has the defaults of those."""
+        return {
+            "usage": self.usage,
+            "prog": self.prog,
+            "services": [type(service) for service in self.services],
+            "values": {name: data for name in self.settings if (data := _pickled(self.__dict__[name])) is not None},
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        import pickle
+
+        from gunicorn.settings import sections  # noqa: F401 - declares the settings, in an interpreter that is new
+
+        self.__init__(state["usage"], state["prog"], [cls() for cls in state["services"]])  # type: ignore[misc]
+        for name, data in state["values"].items():
+            try:
+                value = pickle.loads(data)  # noqa: S301 - what our own process wrote
+            except Exception:
+                continue  # of a module that is not to be found here
+            if name in self.settings:
+                self.settings[name].value = value  # was validated where it comes from
+            self.__dict__[name] = value
+
     # The command line ----------------------------------------------------------------------------------------------
 
     def parser(self) -> argparse.ArgumentParser:
@@ -219,6 +246,15 @@ class Config:
             networks = tuple(ipaddress.ip_network(text) for text in texts if text != "*")
             cached = self._networks[name] = (texts, networks)
         return cached[1]  # type: ignore[no-any-return]
+
+
+def _pickled(value: Any) -> bytes | None:
+    import pickle  # which no server needs that has no such workers
+
+    try:
+        return pickle.dumps(value)
+    except Exception:
+        return None
 
 
 def _readable(value: Any) -> str:

@@ -65,12 +65,13 @@ class ServiceHost(Protocol):
         """Fork a child that runs ``main`` and exits with its result; returns the child's pid.
 
         In the child the master's descriptors are closed, the other services' ``forked()`` were called, signals are at
-        their defaults and the process has its title. An exception of ``main`` is logged with its traceback, and the
-        status is 1.
+        their defaults (USR1 is ignored) and the process has its title. An exception of ``main`` is logged with its
+        traceback, and the status is 1.
         """
 
-    def set_title(self, title: str) -> None:
-        """Show the calling process, a child of the service's child, as ``gunicorn: title``."""
+    def set_title(self, title: str) -> object:
+        """Show the calling process, a child of the service's child, as ``gunicorn: title``. A plain function, which a
+        child that becomes another interpreter can import again."""
 
 
 @runtime_checkable
@@ -94,6 +95,9 @@ class Service(Protocol):
 
     def reload(self, host: ServiceHost) -> None:
         """HUP: ``host.cfg`` is the new configuration."""
+
+    def reopen(self) -> None:
+        """USR1: log files have been moved away and are to be opened again."""
 
     def stop(self, graceful: bool) -> None:
         """Begin to stop and return at once; a second call with ``graceful=False`` hurries."""

@@ -47,9 +47,7 @@ class Host:
         """See ``supervision.service.ServiceHost.spawn``."""
         return self._group.spawn(self._service, main, title)
 
-    def set_title(self, title: str) -> None:
-        """See ``supervision.service.ServiceHost.set_title``."""
-        proctitle.set_title(title)
+    set_title = staticmethod(proctitle.set_title)
 
 
 class ServiceGroup:
@@ -104,6 +102,12 @@ class ServiceGroup:
         for service in self._started:
             self._guard(service, "reload", self._hosts[service.name])
         self._tick_all(now)
+
+    def reopen(self) -> None:
+        """The log files are to be opened again, in the services' processes too."""
+        for service in self._started:
+            if hasattr(service, "reopen"):  # which older services have not
+                self._guard(service, "reopen")
 
     def tick(self, now: float) -> float | None:
         """Call the ticks that are due; returns when the next one is."""
@@ -196,7 +200,7 @@ class ServiceGroup:
                 self.log.exception("Exception in %s", title)
                 return fork.UNCAUGHT
 
-        pid = fork.fork(self._signums, (), child, at_exit=False)
+        pid = fork.fork(self._signums, (signal.SIGUSR1,), child, at_exit=False)
         self._children[pid] = service.name
         return pid
 
