@@ -116,6 +116,25 @@ def test_what_dirty_workers_run() -> None:
     ]
 
 
+def test_what_waits_for_dirty_workers() -> None:
+    one = {"app": "m:A", "priority": 0, "caller_pid": 7}
+    data = {
+        "workers": [],
+        "queued": 103,
+        "waiting": [
+            {**one, "call": 17, "action": "go", "seconds": 2.0, "remaining": 3.5},
+            {**one, "call": 9, "action": "a\nb", "seconds": 70.0, "remaining": None},
+        ],
+    }
+    assert lines("show dirty", data)[6:] == [
+        "CALL  APP  ACTION  PRIORITY   WAITS  TIME LEFT  CALLER",
+        "#17   m:A  go             0    2.0s  3.5s            7",
+        "#9    m:A  a\\nb           0  1m 10s  -               7",
+        "2 waiting calls",
+        "and 101 more",
+    ]
+
+
 def test_what_the_calls_of_dirty_apps_were_like() -> None:
     app = {"import_path": "m:A", "queued": 0, "calls": 200, "errors": 2, "timeouts": 1, "refused": 7}
     cases = [

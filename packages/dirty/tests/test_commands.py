@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +140,43 @@ def test_a_call_is_cancelled_by_its_id(start: Any, calls: Any, wait_for: Wait) -
     assert all("by an operator" in str(outcome) for outcome in outcomes)
     assert pool.ask(manage(ManageOp.CANCEL_CALL, 999_999))["result"]["success"] is False
     assert pool.worker_pids() == pids
+
+
+def test_those_that_wait_are_listed_and_can_be_cancelled_by_their_id(start: Any, calls: Any, wait_for: Wait) -> None:
+    pool = start("--workers", "1", "--timeout", "0").ready()
+    client = pool.client(None)
+    calls.start(lambda: client.execute(APP, "asleep", 3600))
+    (running,) = wait_for(pool.busy, "one runs")
+    assert running["remaining"] is None
+    calls.start(lambda: client.execute(APP, "pid"))
+    wait_for(lambda: pool.status()["queued"] == 1, "one waits")
+    calls.start(lambda: client.using(priority=3).execute(APP, "echo", 1, timeout=3600))
+    wait_for(lambda: pool.status()["queued"] == 2, "two wait")
+    first, second = pool.status()["waiting"]
+    assert (first["action"], first["priority"], first["caller_pid"]) == ("echo", 3, os.getpid())
+    assert 3500 < first["remaining"] <= 3600
+    assert (second["app"], second["action"], second["priority"], second["remaining"]) == (APP, "pid", 0, None)
+    assert second["seconds"] >= first["seconds"] >= 0
+    for call in (second, first):
+        assert pool.ask(manage(ManageOp.CANCEL_CALL, call["call"]))["result"]["success"] is True
+    wait_for(lambda: pool.status()["waiting"] == [], "none waits")
+    assert pool.busy()[0]["call"] == running["call"]
+    pool.ask(manage(ManageOp.CANCEL_CALL, running["call"]))
+    assert [type(outcome) for outcome in calls.join()] == [DirtyCancelledError] * 3
+
+
+def test_no_more_of_those_that_wait_are_listed_than_an_operator_can_read(start: Any, wait_for: Wait) -> None:
+    pool = start("--workers", "1").ready()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.connect(pool.path)
+        sock.sendall(BinaryProtocol.encode_request(1, APP, "asleep", (3600,)))
+        for number in range(150):
+            sock.sendall(BinaryProtocol.encode_request(number + 2, APP, "x" * 10_000))
+        wait_for(lambda: pool.status()["queued"] == 150, "all wait")
+        waiting = pool.status()["waiting"]
+        assert len(waiting) == 100
+        assert {call["action"] for call in waiting} == {"x" * 200}
+    wait_for(lambda: pool.status()["queued"] == 0, "nobody wants them any more")
 
 
 def test_the_stacks_of_a_worker(start: Any, calls: Any, wait_for: Wait, short_dir: str) -> None:

@@ -179,6 +179,18 @@ def test_a_slot_of_one_app_runs_nothing_else_and_its_app_runs_nowhere_else() -> 
     assert scheduler.release(own) is waiting
 
 
+def test_those_that_wait_are_told_in_the_order_in_which_they_are_taken() -> None:
+    scheduler = Scheduler()
+    scheduler.set_apps(["a", "b"])
+    scheduler.add(Member(["a", "b"]))
+    calls = [Call("a"), Call("b", priority=1), Call("a"), Call("b"), Call("a", priority=2)]
+    for call in calls:
+        scheduler.submit(call)
+    scheduler.drop(calls[2])
+    assert scheduler.first_waiting(10) == [calls[4], calls[1], calls[0], calls[3]]
+    assert scheduler.first_waiting(2) == [calls[4], calls[1]]
+
+
 def test_who_could_run_a_call_now() -> None:
     scheduler = Scheduler()
     scheduler.set_apps(["a", "b"])

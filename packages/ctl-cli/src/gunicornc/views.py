@@ -105,6 +105,15 @@ _APPS = (
     Column("latency", "HALF WITHIN", _within(0.5)),
     Column("latency", "99% WITHIN", _within(0.99)),
 )
+_WAITING = (
+    Column("call", "CALL", lambda call: f"#{plain(call)}"),
+    Column("app", "APP"),
+    Column("action", "ACTION"),
+    Column("priority", "PRIORITY"),
+    Column("seconds", "WAITS", duration),
+    Column("remaining", "TIME LEFT", duration),
+    Column("caller_pid", "CALLER"),
+)
 _SEATS = (
     Column("number", "WORKER"),
     Column("failures", "FAILED STARTS"),
@@ -112,7 +121,7 @@ _SEATS = (
     Column("error", "ERROR"),
 )
 # Shown by tables of their own, or said twice.
-_NOT_OF_THE_POOL = ("workers", "worker_count", "enabled", "arbiter_pid", "apps", "seats")
+_NOT_OF_THE_POOL = ("workers", "worker_count", "enabled", "arbiter_pid", "apps", "seats", "waiting")
 _LISTENERS = (
     Column("url", "URL"),
     Column("address", "ADDRESS"),
@@ -163,6 +172,10 @@ def _dirty(data: Data, width: int | None) -> list[str]:
     else:  # an arbiter that only names them
         lines = _general({**shown, "apps": apps}, width)
     lines += ["", *_listed(data["workers"], _DIRTY_WORKERS, "dirty worker", width)]
+    waiting = data.get("waiting", [])
+    if waiting:
+        more = int(data.get("queued", 0)) - len(waiting)
+        lines += ["", *_listed(waiting, _WAITING, "waiting call", width), *([f"and {more} more"] if more > 0 else [])]
     troubled = [seat for seat in data.get("seats", []) if seat.get("failures") or seat.get("given_up")]
     return [*lines, "", *table(troubled, _SEATS, width)] if troubled else lines
 

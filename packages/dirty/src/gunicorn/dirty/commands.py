@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["answer", "status"]
 
+_MAX_WAITING = 100  # calls that STATUS lists of those that wait
+_MAX_ACTION = 200  # characters of an action's name that it shows; clients may send far more
+
 
 def answer(arbiter: DirtyArbiter, caller: Caller, kind: int, request_id: int, payload: bytes) -> bytes | None:
     """The frame that answers a message of type `kind`, None when the answer comes later; never raises for what the
@@ -77,6 +80,7 @@ def status(arbiter: DirtyArbiter) -> dict[str, Any]:
             for seat in supervisor.seats.values()
         ],
         "queued": dispatcher.scheduler.waiting,
+        "waiting": [_call(call, now) for call in dispatcher.scheduler.first_waiting(_MAX_WAITING)],
         "connections": len(dispatcher.callers),
         "timeout": dispatcher.timeout,
         "stash": [
@@ -103,13 +107,20 @@ def _worker(process: WorkerProcess, now: float) -> dict[str, Any]:
 def _slot(index: int, call: object, now: float) -> dict[str, Any]:
     if not isinstance(call, PoolCall):
         return {"slot": index, "busy": False}
+    return {"slot": index, "busy": True, **_call(call, now)}
+
+
+def _call(call: object, now: float) -> dict[str, Any]:
+    """A call that runs or waits: for how long it has, and how long it still may; None where nobody wants it any more,
+    or for ever."""
+    assert isinstance(call, PoolCall)
     return {
-        "slot": index,
-        "busy": True,
         "call": call.id,
         "app": call.app,
-        "action": call.action,
+        "action": call.action[:_MAX_ACTION],
+        "priority": call.priority,
         "seconds": now - (call.started if call.started is not None else call.arrived),
+        "remaining": call.deadline - now if call.deadline is not None else None,
         "caller_pid": call.caller.pid if call.caller is not None else None,
     }
 

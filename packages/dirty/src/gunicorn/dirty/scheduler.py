@@ -289,6 +289,12 @@ class Scheduler:
             self._unqueue(call, self._queues[call.app])
         return expired
 
+    def first_waiting(self, count: int) -> list[Call]:
+        """The `count` calls that are to be taken first, if slots were free for all apps alike. It looks at all that
+        wait."""
+        entries = (entry for queue in self._queues.values() for entry in queue.heap if entry[2].queued)
+        return [call for _, _, call in heapq.nsmallest(count, entries)]
+
     def next_deadline(self) -> float | None:
         """The first deadline of the calls that wait, None where there is none. It looks at all that wait."""
         deadlines = (call.deadline for queue in self._queues.values() for _, _, call in queue.heap if call.queued)
