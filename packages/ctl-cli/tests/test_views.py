@@ -127,9 +127,9 @@ def test_what_waits_for_dirty_workers() -> None:
         ],
     }
     assert lines("show dirty", data)[6:] == [
-        "CALL  APP  ACTION  PRIORITY   WAITS  TIME LEFT  CALLER",
-        "#17   m:A  go             0    2.0s  3.5s            7",
-        "#9    m:A  a\\nb           0  1m 10s  -               7",
+        "ID  APP  ACTION  PRIORITY   WAITS  TIME LEFT  CALLER",
+        "17  m:A  go             0    2.0s  3.5s            7",
+        " 9  m:A  a\\nb           0  1m 10s  -               7",
         "2 waiting calls",
         "and 101 more",
     ]

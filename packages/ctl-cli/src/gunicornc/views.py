@@ -106,7 +106,7 @@ _APPS = (
     Column("latency", "99% WITHIN", _within(0.99)),
 )
 _WAITING = (
-    Column("call", "CALL", lambda call: f"#{plain(call)}"),
+    Column("call", "ID"),
     Column("app", "APP"),
     Column("action", "ACTION"),
     Column("priority", "PRIORITY"),
