@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from gunicorn.dirty.protocol import BinaryProtocol
+from gunicorn_dirty_protocol import Request
 
 APP = "sampleapps:Sample"
 Wait = Callable[..., Any]
@@ -47,6 +49,20 @@ def test_answers_are_matched_when_a_connection_has_many_requests(start: Any) -> 
     assert {number: (result[0], len(result[1])) for number, result in seen.items()} == {
         number: (number, size) for number, size in sizes.items()
     }
+
+
+def test_requests_of_many_kinds_follow_one_another_on_a_connection(start: Any) -> None:
+    pool = start("--workers", "1").ready()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(20)
+        sock.connect(pool.path)
+        kinds = itertools.product(("echo", "pid", "echo"), (None, 10.0, 20.0, None), (None, 3))
+        for number, (action, deadline, priority) in enumerate(list(kinds) * 2, 1):
+            args = (number,) if action == "echo" else ()
+            sock.sendall(Request(number, APP, action, args, {}, deadline, priority).to_bytes())
+            message = BinaryProtocol.read_message(sock)
+            assert message["id"] == number
+            assert message["result"] == (number if action == "echo" else pool.worker_pids()[0])
 
 
 def test_requests_come_in_any_pieces(start: Any) -> None:

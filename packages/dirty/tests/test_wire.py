@@ -187,6 +187,22 @@ def test_a_name_that_contains_what_follows_it_misleads_nobody() -> None:
             assert find(routes, request_frame(1, "m:A", action, [], {})) == ("m:A", action)
 
 
+@given(st.lists(st.tuples(st.text(max_size=5), options), min_size=1, max_size=5))
+def test_a_front_decides_the_route_of_what_begins_with_it(calls: list[tuple[str, wire.Options]]) -> None:
+    routes = wire.Routes()
+    fronts = []
+    for action, given_options in calls * 2:
+        frame = request_frame(7, "m:A", action, [1], {}, given_options)
+        found = routes.find(bytearray(frame), wire.HEADER_SIZE, len(frame))
+        fronts.append(routes.front)
+        payload = frame[wire.HEADER_SIZE :]
+        for head, tail_at, tail, route in fronts:
+            if route is not None and payload.startswith(head) and (not tail_at or payload.startswith(tail, tail_at)):
+                assert route == found
+    recurring = all(one.traceparent is None and one.idempotency_key is None for _, one in calls)
+    assert all(front.route is not None for front in fronts) or not recurring
+
+
 def test_routes_ask_for_more_and_refuse_nonsense() -> None:
     routes = wire.Routes()
     frame = request_frame(1, "m:A", "go", ["x" * 50], {})

@@ -14,7 +14,7 @@ from .errors import DirtyError, DirtyProtocolError
 from .link import SlotLink
 from .loop import HANGUP, READ, WRITE
 from .outbox import Outbox
-from .wire import CANCEL, HEADER, HEADER_SIZE, MAGIC, REQUEST, STASH, VERSION, error_frame, read_deadline
+from .wire import CANCEL, HEADER, HEADER_SIZE, MAGIC, NO_FRONT, REQUEST, STASH, VERSION, error_frame, read_deadline
 
 if TYPE_CHECKING:
     from .dispatch import Dispatcher
@@ -44,6 +44,7 @@ class Caller:
         self._sock = sock
         self._buffer = pool.buffer
         self._rest = b""
+        self._front = NO_FRONT  # of the last request: most are like the one before
         self._body_left = 0  # bytes of the current frame's payload that are still to come
         self._body_of: PoolCall | None = None  # whose they are; None to let them go
         self._writer: SlotLink | None = None  # is in the middle of a frame to the client
@@ -56,19 +57,15 @@ class Caller:
     # From the client
 
     def _on_events(self, events: int) -> None:
-        if events == READ and self._outbox.reading:
-            self._read()
-            return
-        if events & WRITE:
-            self._outbox.flush()
-        if self.closed:
-            return
-        if events & READ and self._outbox.reading:
-            self._read()
-        elif events & HANGUP:
-            self.close()
-
-    def _read(self) -> None:
+        if events != READ or not self._outbox.reading:
+            if events & WRITE:
+                self._outbox.flush()
+            if self.closed:
+                return
+            if not (events & READ and self._outbox.reading):
+                if events & HANGUP:
+                    self.close()
+                return
         rest = self._rest
         buffer = self._buffer
         try:
@@ -81,6 +78,11 @@ class Caller:
         if end == len(rest):
             self.close()
             return
+        if end >= HEADER_SIZE and not rest and not self._body_left:
+            magic, version, kind, length, request_id = HEADER.unpack_from(buffer.data)
+            if kind == REQUEST and length == end - HEADER_SIZE and magic == MAGIC and version == VERSION:
+                self._request(buffer, 0, end, request_id, length)  # one whole request: what nearly always comes
+                return
         self._rest = b""
         pos = 0
         while pos < end:
@@ -136,19 +138,27 @@ class Caller:
 
     def _request(self, buffer: ReceiveBuffer, pos: int, stop: int, request_id: int, length: int) -> int:
         pool = self.pool
+        data = buffer.data
         start = pos + HEADER_SIZE
         left = length - (stop - start)
         try:
-            route = pool.routes.find(buffer.data, start, stop)
-            if route is None and left:
-                return 0
-            if route is None:
-                raise DirtyProtocolError("the request ends before its app and action")
+            head, tail_at, tail, route = self._front
+            if (
+                route is None
+                or not data.startswith(head, start, stop)
+                or (tail_at and not data.startswith(tail, start + tail_at, stop))
+            ):
+                route = pool.routes.find(data, start, stop)
+                if route is None and left:
+                    return 0
+                if route is None:
+                    raise DirtyProtocolError("the request ends before its app and action")
+                self._front = pool.routes.front
             if request_id in self.calls or request_id in self.watches:
                 raise DirtyProtocolError(
                     f"request id {request_id} is that of another request, which is not answered yet"
                 )
-            seconds = route[2][0] if not route[3] else read_deadline(route, buffer.data, start)
+            seconds = read_deadline(route, data, start) if route[3] else route[2][0]
             call = PoolCall(pool.next_call_id(), self, request_id, route, pool.loop.now, seconds)
             link = pool.submit(call)
         except (DecodeError, MessageError) as exc:
@@ -157,7 +167,7 @@ class Caller:
             self.send_error(request_id, exc)
         else:
             self.calls[request_id] = call
-            ID.pack_into(buffer.data, pos + ID_OFFSET, call.id)
+            ID.pack_into(data, pos + ID_OFFSET, call.id)
             if link is None:
                 call.held = [bytearray(buffer.view[pos:stop])]
             else:

@@ -119,7 +119,7 @@ class DirtyClient:
         except OSError as exc:
             raise self._error(exc, f"sending {_text(what)}", seconds) from None
         try:
-            kind, payload = connection.receive(request_id, deadline)
+            kind, payload = connection.receive_first(request_id, deadline)
             if kind in (CHUNK, END):
                 raise DirtyError(f"{_text(what)} streams its result: call stream(), not execute()")
         except BaseException as exc:

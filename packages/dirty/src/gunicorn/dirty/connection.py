@@ -10,17 +10,19 @@ import os
 import socket
 import struct
 import time
+import weakref
 
 from .bulk import give_back, room_for, send_frame, widen
 from .calls import read_header
 from .errors import DirtyConnectionError, DirtyTimeoutError
-from .wire import HEADER_SIZE, Frame
+from .wire import HEADER, HEADER_SIZE, MAGIC, RESPONSE, VERSION, Frame
 
 __all__ = ["Connection", "ConnectionPool", "is_timeout"]
 
 _READ_SIZE = 65536
 _MAX_IDLE = 64  # connections kept for the next calls
 _TIMEVAL = struct.Struct("ll")
+_CLOSED = "the pool closed the connection"
 
 
 class Connection:
@@ -83,6 +85,25 @@ class Connection:
         if room is not None:
             give_back(room)
 
+    def receive_first(self, request_id: int, deadline: float | None) -> tuple[int, bytes | memoryview]:
+        """:meth:`receive` after :meth:`begin`; in fewer steps where a whole RESPONSE comes at once, as mostly."""
+        self._reads = 1
+        end = self.sock.recv_into(self._buffer)
+        if end >= HEADER_SIZE:
+            magic, version, kind, length, number = HEADER.unpack_from(self._buffer)
+            if (
+                number == request_id
+                and length == end - HEADER_SIZE
+                and kind == RESPONSE
+                and magic == MAGIC
+                and version == VERSION
+            ):
+                return kind, bytes(self._view[HEADER_SIZE:end])
+        elif not end:
+            raise ConnectionResetError(errno.ECONNRESET, _CLOSED)
+        self._end = end
+        return self.receive(request_id, deadline)
+
     def receive(self, request_id: int, deadline: float | None) -> tuple[int, memoryview]:
         """The next frame of the answer: type and payload, which is good until the next call.
 
@@ -126,7 +147,7 @@ class Connection:
         self._reads += 1
         size = self.sock.recv_into(into)
         if not size:
-            raise ConnectionResetError(errno.ECONNRESET, "the pool closed the connection")
+            raise ConnectionResetError(errno.ECONNRESET, _CLOSED)
         return size
 
 
@@ -148,7 +169,8 @@ class ConnectionPool:
     def __init__(self, path: str) -> None:
         self.path = path
         self.idle: list[Connection] = []
-        self._pid = os.getpid()
+        self._inherited: list[Connection] = []  # from the parent process, to be closed
+        _pools.add(self)
 
     def send(self, frame: Frame, timeout: float | None) -> Connection:
         """Send a request on an idle connection or a new one, which is returned.
@@ -157,12 +179,11 @@ class ConnectionPool:
         :raises DirtyConnectionError: nobody listens, or closes at once
         :raises OSError: the connection broke, or the time is over
         """
-        if os.getpid() != self._pid:
-            self._after_fork()
         while True:
             try:
                 connection = self.idle.pop()
             except IndexError:
+                self._close_inherited()
                 connection = Connection(self.path, timeout)
                 fresh = True
             else:
@@ -191,10 +212,26 @@ class ConnectionPool:
         """Close the idle connections."""
         while self.idle:
             self.idle.pop().sock.close()
+        self._close_inherited()
 
-    def _after_fork(self) -> None:
-        # The parent goes on using its connections; closing our descriptors of them does not disturb it.
-        self._pid = os.getpid()
-        idle, self.idle = self.idle, []
-        for connection in idle:
-            connection.sock.close()
+    def forked(self) -> None:
+        """In a forked child: start anew."""
+        self._inherited += self.idle
+        self.idle.clear()
+
+    def _close_inherited(self) -> None:
+        # The parent goes on using them; closing our descriptors of them does not disturb it.
+        while self._inherited:
+            self._inherited.pop().sock.close()
+
+
+# What has to start anew in a forked child: asking for the pid with each call would be a system call.
+_pools: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for pool in _pools:
+        pool.forked()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -103,9 +103,15 @@ class Dispatcher:
         :raises DirtyTimeoutError: its deadline has passed already
         """
         now = self.loop.now
-        self._limit(call, now)
-        if call.limit is not None and call.limit <= now:
-            raise self._timed_out(call)
+        limit = call.limit
+        if limit is not None or not self.timeout:
+            self._limit(call, now)
+            if limit is not None and limit <= now:
+                raise self._timed_out(call)
+        else:  # the same, for most calls
+            call.deadline = deadline = now + self.timeout
+            if self._deadlines is None or deadline < self._deadlines.when:
+                self._limit(call, now)
         if self.stopping:
             raise DirtyNoWorkersAvailableError(call.app, f"the pool is stopping; {call.app} takes no more calls")
         try:

@@ -70,7 +70,7 @@ class _SelectorPoller:
         else:
             self._selector.unregister(fd)
 
-    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+    def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
         return [
             (key.fd, (READ if ready & selectors.EVENT_READ else 0) | (WRITE if ready & selectors.EVENT_WRITE else 0))
             for key, ready in self._selector.select(timeout)
@@ -159,28 +159,24 @@ class Loop:
     def run(self) -> None:
         """Dispatch until :meth:`stop`."""
         self._running = True
-        self.now = time.monotonic()
-        handlers, poll = self._handlers, self._poller.poll
+        self.now = now = time.monotonic()
+        handlers, poll, timers, monotonic = self._handlers, self._poller.poll, self._timers, time.monotonic
         while self._running:
-            ready = poll(self._timeout())
-            self.now = time.monotonic()
+            if timers:  # a cancelled one at the front only wakes for nothing, once
+                delay = timers[0][0] - now
+                ready = poll(delay if delay > 0 else 0)
+            else:
+                ready = poll()
+            self.now = now = monotonic()
             for fd, events in ready:
                 entry = handlers.get(fd)
                 if entry is not None:  # else an earlier handler of this round has closed it
-                    entry[0](events | HANGUP if events & _EPOLLERR else events)
-            if self._timers:
+                    entry[0](events if events < _EPOLLERR else events | HANGUP)
+            if timers and timers[0][0] <= now:
                 self._run_timers()
 
     def stop(self) -> None:
         self._running = False
-
-    def _timeout(self) -> float | None:
-        timers = self._timers
-        while timers and timers[0][2].callback is None:
-            heapq.heappop(timers)
-        if not timers:
-            return None
-        return max(0.0, timers[0][0] - self.now)
 
     def _run_timers(self) -> None:
         while self._timers and self._timers[0][0] <= self.now:

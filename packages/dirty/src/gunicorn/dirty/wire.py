@@ -35,12 +35,14 @@ __all__ = [
     "HEADER",
     "LIMITS",
     "MAGIC",
+    "NO_FRONT",
     "NO_OPTIONS",
     "REQUEST",
     "RESPONSE",
     "STASH",
     "VERSION",
     "Frame",
+    "Front",
     "Options",
     "Route",
     "Routes",
@@ -88,6 +90,9 @@ _MAX_ROUTES = 1024
 _DEADLINE_HEAD = _DEADLINE + b"\x06"
 _DEADLINE_SIZE = 8
 _deadline = struct.Struct(">d")
+_int = struct.Struct(">q")
+_INT = encode(0)[0]
+_NONE = encode(None)
 
 
 class Options(NamedTuple):
@@ -115,10 +120,27 @@ class Route(NamedTuple):
     deadline_at: int = 0
 
 
+class Front(NamedTuple):
+    """The bytes that a payload begins with, the key of args included, and the route that they decide.
+
+    :ivar head: up to the deadline's float, or to the end
+    :ivar tail_at: where `tail`, which is behind the float, begins; 0 where there is no deadline
+    """
+
+    head: bytes
+    tail_at: int
+    tail: bytes
+    route: Route | None
+
+
+NO_FRONT = Front(b"", 0, b"", None)
+
+
 # What stands before the value of args, by what it says; and, without the key "args" itself and without the bytes of the
 # deadline, which differ from call to call, the other way round.
 _fronts: dict[tuple[str, str, Options], bytes] = {}
 _names: dict[bytes, Route] = {}
+_last = NO_FRONT  # of the last request that was read: most are like the one before
 
 
 def request_frame(
@@ -179,6 +201,14 @@ def _without_deadline(payload: bytes | bytearray, end: int, start: int = 0) -> t
     return bytes(payload[start:at] + payload[at + _DEADLINE_SIZE : end]), at - start
 
 
+def _front_in(payload: bytes | bytearray, at: int, end: int, route: Route) -> Front:
+    """What `payload[:end]` is, whose deadline is at `at` (0: nowhere)."""
+    if not at:
+        return Front(bytes(payload[:end]), 0, b"", route)
+    tail_at = at + _DEADLINE_SIZE
+    return Front(bytes(payload[:at]), tail_at, bytes(payload[tail_at:end]), route)
+
+
 def _is_recurring(route: Route) -> bool:
     # A trace, and a call that may be repeated, have names of their own.
     return route.options.traceparent is None and route.options.idempotency_key is None
@@ -225,9 +255,15 @@ def error_frame(request_id: int, error: DirtyError) -> bytes:
 
 def read_request(payload: bytes | memoryview) -> tuple[Route, float | None, list[Any], dict[str, Any]]:
     """Route, deadline (seconds), args and kwargs of a REQUEST's payload. Raises DecodeError or MessageError."""
+    global _last
     if len(payload) <= _SMALL:
         # Indexing bytes is faster than indexing a view of them, which counts here; large payloads are not copied.
         payload = bytes(payload)
+        head, tail_at, tail, route = _last
+        if route is not None and payload.startswith(head) and (not tail_at or payload.startswith(tail, tail_at)):
+            value, end = decode_from(payload, tail_at + len(tail) if tail_at else len(head))
+            if payload[end:] == _NO_KWARGS and type(value) is list:
+                return route, read_deadline(route, payload, 0) if tail_at else None, value, {}
         start = payload.find(_ARGS)
         if payload.find(_DEADLINE_HEAD, 0, start) < 0:
             front, at = payload[:start], 0
@@ -235,6 +271,7 @@ def read_request(payload: bytes | memoryview) -> tuple[Route, float | None, list
             front, at = _without_deadline(payload, start)
         route = _names.get(front)
         if route is not None and at == route[3]:
+            _last = _front_in(payload, at, start + len(_ARGS), route)
             value, end = decode_from(payload, start + len(_ARGS))
             if type(value) is list and payload[end:] == _NO_KWARGS:
                 return route, read_deadline(route, payload, 0) if at else None, value, {}
@@ -277,9 +314,14 @@ def read_chunk(payload: bytes | memoryview) -> Any:
 def _field(payload: bytes | memoryview, front: bytes, name: str) -> Any:
     if len(payload) <= _SMALL:
         payload = bytes(payload)
+    at = len(front)
     # A dict with this one key is what everybody sends: what follows the front is the value.
-    if payload[: len(front)] == front:
-        return decode(payload[len(front) :], LIMITS)
+    if payload[:at] == front:
+        if len(payload) == at + 9 and payload[at] == _INT:
+            return _int.unpack_from(payload, at + 1)[0]
+        if payload[at:] == _NONE:
+            return None
+        return decode(payload[at:], LIMITS)
     try:
         return decode(payload, LIMITS)[name]
     except (KeyError, TypeError):
@@ -287,10 +329,14 @@ def _field(payload: bytes | memoryview, front: bytes, name: str) -> Any:
 
 
 class Routes:
-    """What requests say, read from the front of their payloads and remembered by those bytes."""
+    """What requests say, read from the front of their payloads and remembered by those bytes.
+
+    :ivar front: of what :meth:`find` found last, if these bytes decide the route of other requests, too
+    """
 
     def __init__(self) -> None:
-        self._known: dict[bytes, Route] = {}
+        self.front = NO_FRONT
+        self._known: dict[bytes, Front] = {}
 
     def find(self, data: bytearray, start: int, stop: int) -> Route | None:
         """The route of the payload in `data[start:stop]`; None when more of it is needed.
@@ -304,9 +350,10 @@ class Routes:
             front, at = bytes(data[start:end]), 0
         else:
             front, at = _without_deadline(data, end, start)
-        known = self._known.get(front)
-        if known is not None and at == known[3]:
-            return known
+        self.front = known = self._known.get(front, NO_FRONT)
+        if known.route is not None and at == known.route[3]:
+            return known.route
+        self.front = NO_FRONT
         routing = read_routing(memoryview(data)[start:stop])
         if routing is None:
             return None
@@ -319,5 +366,5 @@ class Routes:
             if _is_recurring(route):
                 if len(self._known) >= _MAX_ROUTES:
                     self._known.clear()
-                self._known[front] = route
+                self.front = self._known[front] = _front_in(data[start:], at, end + len(_ARGS) - start, route)
         return route
