@@ -94,6 +94,21 @@ def test_a_bounded_table_refuses_what_does_not_fit() -> None:
     assert store.info("t", 0.0)["max_entries"] is None
 
 
+@pytest.mark.parametrize(
+    ("key", "size"), [("abc", 3), ("é€", 5), ("\U0001f600", 4), (b"\xff\x00", 2), (10**15, 8), ("", 0)]
+)
+def test_keys_count_with_their_bytes(key: Any, size: int) -> None:
+    store = StashStore()
+    store.put("t", key, b"value", 0.0)
+    assert store.info("t", 0.0)["bytes"] == 5 + 16 + size
+    store.ensure("t", Bounds(max_bytes=5 + 16 + size))
+    store.put("t", key, b"VALUE", 0.0)
+    with pytest.raises(StashFullError):
+        store.put("t", key, b"longer", 0.0)
+    store.delete("t", key, 0.0)
+    assert store.info("t", 0.0)["bytes"] == 0
+
+
 def test_room_made_by_ends_is_used() -> None:
     store = StashStore()
     store.ensure("t", Bounds(max_entries=1))
