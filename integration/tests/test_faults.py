@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import resource
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +120,95 @@ def test_kill_9_of_the_master_leaves_no_process(
     again = serve(*POOL, *worker)
     assert again.ready("/dirty/add").json["result"] == 42
     assert again.control_client("show stats").returncode == 0
+
+
+# max_requests ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_single_worker_at_max_requests_serves_until_its_replacement_does(
+    serve: Callable[..., Server], directory: Path, eventually: Callable[..., Any], worker: tuple[str, ...]
+) -> None:
+    """Loading takes as long as the test wants: nobody waits for it."""
+    (directory / "loading.py").write_text(
+        "import os, time\n"
+        "with open('loads', 'a') as file:\n"
+        "    file.write('x')\n"
+        "while os.path.getsize('loads') == 2 and not os.path.exists('load'):\n"
+        "    time.sleep(0.01)\n"
+        f"from {worker[-1].partition(':')[0]} import app\n"
+    )
+    server = serve("--max-requests", "60", *worker[:-1], "loading:app")
+    first = http_worker(server)
+    pids = [int(server.ask().text) for _ in range(56)]
+    eventually(lambda: (directory / "loads").read_text() == "xx", "the replacement's begin")
+    pids += [int(server.ask().text) for _ in range(2)]
+    assert set(pids) == {first}
+    (directory / "load").touch()
+    server.wait_for(rf"Autorestarting worker after 59 requests \(pid:{first}\)")
+    eventually(lambda: int(server.ask().text) != first, "the replacement's service")
+
+
+@pytest.mark.parametrize("worker", ["gthread", "gevent", "asgi"], indirect=True)
+def test_a_worker_that_drains_is_replaced_before_its_last_requests_end(
+    serve: Callable[..., Server], directory: Path, eventually: Callable[..., Any], worker: tuple[str, ...]
+) -> None:
+    server = serve("--max-requests", "3", *worker)
+    first = http_worker(server)
+    slow = threading.Thread(target=server.try_to_ask, args=("/slow",))
+    slow.start()
+    try:
+        eventually((directory / "slow.started").exists, "the slow request")
+        assert [int(server.ask().text) for _ in range(2)] == [first] * 2
+        eventually(lambda: int(server.ask().text) != first, "the replacement's service")
+        assert first in server.children()
+    finally:
+        (directory / "slow.release").touch()
+        slow.join()
+    eventually(lambda: first not in server.children(), "the old worker's end")
+
+
+def test_worker_abort_is_called_for_a_request_over_timeout(
+    serve: Callable[..., Server], directory: Path, eventually: Callable[..., Any], worker: tuple[str, ...]
+) -> None:
+    (directory / "conf.py").write_text(
+        "def worker_abort(worker):\n    with open('aborted', 'a') as file:\n        file.write(f'{worker.pid}\\n')\n"
+    )
+    server = serve("--config", "conf.py", "--timeout", "2", *worker)
+    first = http_worker(server)
+    slow = threading.Thread(target=server.try_to_ask, args=("/slow",))
+    slow.start()
+    try:
+        eventually(lambda: (reply := server.try_to_ask()) and int(reply.text) != first, "another worker")
+    finally:
+        (directory / "slow.release").touch()
+        slow.join()
+    assert (directory / "aborted").read_text() == f"{first}\n"
+
+
+# Descriptors ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_without_descriptors_says_so_once_and_recovers(
+    serve: Callable[..., Server], eventually: Callable[..., Any], worker: tuple[str, ...]
+) -> None:
+    server = serve("--keep-alive", "60", *worker)
+    pid = http_worker(server)
+    used = len(os.listdir(f"/proc/{pid}/fd"))
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 6, hard))
+    clients = [socket.create_connection(("127.0.0.1", server.address)) for _ in range(30)]
+    try:
+        for client in clients:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        server.wait_for("Cannot accept connections for now, they wait: .*Too many open files; raise the limit")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
+        for client in clients:
+            client.settimeout(30)
+            assert client.recv(12) == b"HTTP/1.1 200"
+    finally:
+        for client in clients:
+            client.close()
+    assert server.output.count("Cannot accept") == 1
 
 
 # Where the code comes from ------------------------------------------------------------------------------------------

@@ -306,6 +306,9 @@ class Arbiter(WorkerKeeper):
 
     # Children -------------------------------------------------------------------------------------------------------
 
+    def bell(self) -> int:
+        return self.loop.bell()
+
     def enter_child(self, owner: Service | None = None) -> None:
         """In a new child: close what is the master's."""
         self.loop.close()

@@ -1,7 +1,10 @@
 """Who is given up when others wait for a place."""
 
+import errno
+import logging
+
 import pytest
-from gunicorn.drivers.admission import LEAST_RATE, PATIENCE, Stage, choose, overstays
+from gunicorn.drivers.admission import LEAST_RATE, PATIENCE, REPORT_EVERY, Shortage, Stage, choose, overstays
 
 
 def test_every_stage_has_its_patience() -> None:
@@ -44,3 +47,14 @@ def test_connections_need_not_be_comparable() -> None:
 def test_nobody_is_given_up_without_need() -> None:
     assert choose([]) == []
     assert choose([("idle", Stage.IDLE, 0.5, 0)]) == []
+
+
+def test_a_shortage_is_said_at_once_and_then_now_and_then_with_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    shortage = Shortage(logging.getLogger("test"))
+    for tenths in range(int(REPORT_EVERY * 10) + 1):
+        shortage.failed(OSError(errno.EMFILE, "Too many open files"), 1000 + tenths / 10)
+    first, second = caplog.messages
+    assert "they wait: [Errno 24] Too many open files; raise the limit" in first
+    assert "Too many open files (100 times since the last report); raise" in second
+    shortage.failed(OSError(errno.ENOMEM, "No memory"), 2000)
+    assert caplog.messages[-1].endswith("they wait: [Errno 12] No memory")

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -163,10 +163,41 @@ def test_a_request_over_timeout_is_logged_with_its_stack_and_the_worker_drains(
     assert idle.closed()
     site.wait()  # though the request still runs
     [message] = site.log.messages(50)
-    assert message.startswith("A request runs for over 1 seconds")
+    assert message.startswith("A request runs for over 1 seconds, GET /wait; replacing")
     assert "self.go.wait(20)" in message
     app.go.set()
     eventually(lambda: not any(thread.name.startswith("gunicorn-") for thread in threading.enumerate()), "their end")
+
+
+def test_a_response_that_has_begun_may_take_longer_than_timeout(
+    app: App, serve_wsgi: Serve, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Server-sent events, for one."""
+    looks: list[float] = []
+    real = crew.Crew._check_overdue
+    begun = threading.Event()
+
+    def look(self: crew.Crew, now: float) -> None:
+        looks.append(now)
+        real(self, now + (1000 if begun.is_set() else 0))
+
+    def events(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"first "
+        begun.set()
+        app.go.wait(20)
+        yield b"last"
+
+    monkeypatch.setattr(crew.Crew, "_check_overdue", look)
+    site = serve_wsgi(events, threads=2, timeout=30)
+    peer = site.connect()
+    peer.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert begun.wait(20)
+    seen = len(looks)
+    eventually(lambda: len(looks) > seen + 1, "the supervisor's looks")
+    app.go.set()
+    assert peer.answer()[2] == b"first last"
+    assert site.log.messages(50) == []
 
 
 def test_timeout_zero_means_never(app: App, serve_wsgi: Serve, eventually: Eventually,

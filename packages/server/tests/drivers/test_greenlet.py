@@ -36,12 +36,15 @@ def test_a_request_over_timeout_is_logged_with_its_stack_and_ends_the_worker(ser
     peer.send(b"GET /sleep?600 HTTP/1.1\r\nHost: h\r\n\r\n")
     status, log = site.wait()
     assert status == 0
-    assert "A request runs for over 1 seconds" in log
+    assert "A request runs for over 1 seconds, GET /sleep?600; replacing" in log
     assert "in do_sleep" in log
 
 
-def test_time_that_is_spent_waiting_for_the_client_does_not_count(serve_greenlets: Serve) -> None:
+def test_what_timeout_does_not_count(serve_greenlets: Serve, tmp_path: Path) -> None:
+    """Waiting for the client, and a response that has begun."""
     site = serve_greenlets(timeout=1)
+    events = site.connect()
+    events.send(f"GET /events?{tmp_path}/end HTTP/1.1\r\nHost: h\r\n\r\n".encode())
     slow, reader, other = site.connect(), site.connect(receive_buffer=32768), site.connect()
     slow.send(b"POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
     reader.send(b"GET /big?100 HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -54,6 +57,8 @@ def test_time_that_is_spent_waiting_for_the_client_does_not_count(serve_greenlet
     slow.send(b"0\r\n\r\n")
     assert slow.answer()[2] == b"x" * sent
     assert len(reader.answer()[2]) == 100 * 65536
+    (tmp_path / "end").touch()
+    assert events.answer()[2] == b"data: first\n\ndata: last\n\n"
     assert "A request runs" not in site.finish()
 
 

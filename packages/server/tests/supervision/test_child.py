@@ -18,9 +18,14 @@ def keep_our_title(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def run(init_process: Any, notes: list[str], booted: bool = False, worker_exit: Any = None) -> int:
+    def bell() -> int:
+        notes.append("bell")
+        return 7
+
     arbiter = SimpleNamespace(
         log=logging.getLogger("test.child"),
         proc_name="name",
+        bell=bell,
         enter_child=lambda: notes.append("enter_child"),
         cfg=SimpleNamespace(post_fork=lambda server, worker: notes.append("post_fork")),
         APP_LOAD_ERROR=4,
@@ -36,6 +41,7 @@ def run(init_process: Any, notes: list[str], booted: bool = False, worker_exit: 
     )
     status = child.run_worker(arbiter, worker)
     assert worker.pid == worker.scoreboard.pid == os.getpid()
+    assert worker.bell_fd == 7
     return status
 
 
@@ -49,7 +55,7 @@ def raising(exc: BaseException) -> Any:
 def test_a_worker_that_returns_exits_with_0(keep_our_title: list[str]) -> None:
     notes: list[str] = []
     assert run(lambda: notes.append("init_process"), notes) == 0
-    assert notes == ["enter_child", "post_fork", "init_process", "worker_exit"]
+    assert notes == ["bell", "enter_child", "post_fork", "init_process", "worker_exit"]
     assert keep_our_title == ["worker [name]"]
 
 

@@ -13,7 +13,7 @@ import pytest
 from gunicorn.errors import HaltServer
 from gunicorn.supervision.keeper import QUICK_STOP, WorkerKeeper
 from gunicorn.supervision.scoreboard import Scoreboard, ScoreboardSlot, WorkerState
-from gunicorn.supervision.table import STOP_MARGIN
+from gunicorn.supervision.table import ABORT_GRACE, STOP_MARGIN
 
 Eventually = Callable[..., Any]
 
@@ -139,6 +139,97 @@ def test_a_missing_heartbeat_is_answered_with_abort(keeper: Keeper, eventually: 
     assert os.WTERMSIG(status) == signal.SIGABRT
     keeper._worker_ended(pid, status)
     assert keeper.WORKERS == keeper.table == {}
+
+
+def test_a_master_that_was_stopped_itself_gives_them_their_time_anew(
+    keeper: Keeper, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = keeper.spawn_worker()
+    booted(keeper, eventually)
+    keeper.murder_workers()
+    real = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: real() + 100)  # Ctrl-Z, and fg
+    keeper.murder_workers()
+    assert not keeper.table[pid].stopping
+    for later in range(101, 132, 2):
+        monkeypatch.setattr(time, "monotonic", lambda later=later: real() + later)
+        keeper.murder_workers()
+    assert keeper.table[pid].stopping
+
+
+def test_a_worker_that_ignores_abort_is_reported_once_and_killed_once(
+    keeper: Keeper, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    pid = keeper.spawn_worker()
+    booted(keeper, eventually)
+    os.kill(pid, signal.SIGSTOP)
+    keeper.WORKERS[pid].scoreboard.heartbeat = time.monotonic() - 31
+    keeper.murder_workers()
+    keeper.table[pid].aborted_at = time.monotonic() - ABORT_GRACE
+    for _ in range(3):  # it is not reaped yet
+        keeper.murder_workers()
+    _, status = os.waitpid(pid, 0)
+    keeper._worker_ended(pid, status)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert caplog.text.count("WORKER TIMEOUT") == 1
+    assert caplog.text.count("does not end; it is killed") == 1
+
+
+def test_a_worker_that_drains_by_itself_is_replaced_before_it_ends(
+    keeper: Keeper, notes: list[Any], eventually: Eventually
+) -> None:
+    keeper.num_workers = 2
+    keeper.manage_workers()
+    booted(keeper, eventually)
+    pid = min(keeper.WORKERS)
+    keeper.WORKERS[pid].scoreboard.state = WorkerState.DRAINING
+    before = time.monotonic()
+    notes.clear()
+    keeper.manage_workers()
+    keeper.manage_workers()
+    assert len(keeper.WORKERS) == 3
+    assert notes == [("pre_fork", 3)]  # the number that is wanted has not changed
+    kill_at = keeper.table[pid].kill_at
+    assert kill_at is not None
+    assert before + 30 <= kill_at <= time.monotonic() + 30 + STOP_MARGIN
+    keeper.table[pid].kill_at = before
+    keeper.murder_workers()
+    _, status = os.waitpid(pid, 0)
+    keeper._worker_ended(pid, status)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def test_one_that_drains_by_itself_and_crashes_is_an_error(
+    keeper: Keeper, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper.num_workers = 1
+    keeper.manage_workers()
+    booted(keeper, eventually)
+    (pid,) = keeper.WORKERS
+    keeper.WORKERS[pid].scoreboard.state = WorkerState.DRAINING
+    keeper.manage_workers()
+    keeper.end(pid, signal.SIGSEGV)
+    assert f"Worker (pid:{pid}) was killed by SIGSEGV" in caplog.text
+
+
+def test_a_worker_that_retires_serves_until_its_replacement_does(
+    keeper: Keeper, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    keeper.num_workers = 1
+    keeper.manage_workers()
+    booted(keeper, eventually)
+    (old,) = keeper.WORKERS
+    keeper.WORKERS[old].scoreboard.retiring = True
+    keeper.WORKERS[old].scoreboard.requests = 95
+    keeper.manage_workers()
+    (new,) = set(keeper.WORKERS) - {old}
+    assert not keeper.table[old].stopping
+    booted(keeper, eventually)
+    keeper.manage_workers()
+    assert keeper.table[old].stopping
+    assert not keeper.table[new].stopping
+    assert f"Autorestarting worker after 95 requests (pid:{old})" in caplog.text
 
 
 def test_a_worker_that_was_reaped_by_another_is_forgotten(

@@ -103,3 +103,14 @@ def test_closing_twice_is_harmless_and_leaves_no_wakeup_descriptor(loop: MasterL
     loop.close()
     loop.close()
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_its_bell_wakes_it(loop: MasterLoop) -> None:
+    bell = loop.bell()
+    try:
+        os.write(bell, b"\0")
+    finally:
+        os.close(bell)
+    started = time.monotonic()
+    assert loop.turn(20.0) == []
+    assert time.monotonic() - started < 10

@@ -49,6 +49,7 @@ def test_a_full_board_and_a_slot_that_is_not_taken_are_errors(board: Scoreboard)
     [
         ("pid", 2**40),
         ("age", 7),
+        ("retiring", True),
         ("state", WorkerState.DRAINING),
         ("started", 1.25),
         ("heartbeat", 123456.789),

@@ -1,13 +1,14 @@
 """What to spawn, stop and kill, given made-up tables and times; no process is involved."""
 
 import signal
+from typing import Any
 
 from gunicorn.supervision.table import ABORT_GRACE, Backoff, Entry, Plan, next_deadline, overdue, plan
 from hypothesis import given
 from hypothesis import strategies as st
 
 
-def entry(age: int, generation: int = 0, booted: bool = True, **fields: float | None) -> Entry:
+def entry(age: int, generation: int = 0, booted: bool = True, **fields: Any) -> Entry:
     made = Entry(pid=age, age=age, generation=generation, spawned=0.0, heartbeat=0.0, booted=booted)
     for name, value in fields.items():
         setattr(made, name, value)
@@ -43,6 +44,23 @@ def test_after_a_reload_old_workers_stop_one_by_one_as_new_ones_boot() -> None:
     assert plan([*old, entry(3, 1), entry(4, 1)], 2, 1) == Plan((1, 2), 0)
 
 
+def test_workers_that_retire_are_replaced_one_by_one_and_stop_when_their_replacement_serves() -> None:
+    first, second = entry(1, retiring=True), entry(2, retiring=True)
+    assert plan([first, second], 2, 0) == Plan((), 1)
+    assert plan([first, second, entry(3, booted=False)], 2, 0) == Plan((), 0)
+    assert plan([first, second, entry(3)], 2, 0) == Plan((1,), 1)
+    assert plan([second, entry(3), entry(4)], 2, 0) == Plan((2,), 0)
+
+
+def test_one_that_retires_goes_before_older_ones() -> None:
+    assert plan([entry(1), entry(2, retiring=True), entry(3)], 2, 0) == Plan((2,), 0)
+    assert plan([entry(1), entry(2, retiring=True)], 1, 0) == Plan((2,), 0)
+
+
+def test_one_that_retires_is_not_replaced_twice_when_it_drains_before_its_replacement_serves() -> None:
+    assert plan([entry(1, retiring=True, kill_at=9.0), entry(2, booted=False)], 1, 0) == Plan((), 0)
+
+
 def test_after_a_reload_old_workers_that_still_load_are_stopped_at_once() -> None:
     assert plan([entry(1, 0, booted=False)], 1, 1) == Plan((1,), 1)
 
@@ -54,12 +72,12 @@ def test_a_new_generation_that_fails_leaves_the_old_one_alone() -> None:
 
 
 tables = st.lists(
-    st.tuples(st.integers(0, 2), st.booleans(), st.booleans()),
+    st.tuples(st.integers(0, 2), st.booleans(), st.booleans(), st.booleans()),
     max_size=8,
 ).map(
     lambda rows: [
-        entry(age, generation, booted, kill_at=1.0 if stopping else None)
-        for age, (generation, booted, stopping) in enumerate(rows, 1)
+        entry(age, generation, booted, kill_at=1.0 if stopping else None, retiring=retiring)
+        for age, (generation, booted, stopping, retiring) in enumerate(rows, 1)
     ]
 )
 
@@ -79,7 +97,7 @@ def test_carrying_plans_out_ends_with_exactly_the_target_of_the_current_generati
     table: list[Entry], target: int
 ) -> None:
     age = len(table)
-    for _ in range(10):  # each round: do what the plan says, then whoever was told to stop ends and whoever loads boots
+    for _ in range(16):  # each round: do what the plan says, then whoever was told to stop ends and whoever loads boots
         result = plan(table, target, 2)
         table = [e for e in table if e.pid not in result.stop and not e.stopping]
         for _ in range(result.spawn):
@@ -99,6 +117,12 @@ def test_a_worker_without_a_heartbeat_is_aborted_then_killed() -> None:
     hung.aborted_at = 130.1
     assert overdue([hung], 130.1 + ABORT_GRACE / 2, 30.0) == []
     assert overdue([hung], 130.1 + ABORT_GRACE, 30.0) == [(1, signal.SIGKILL)]
+
+
+def test_one_that_was_killed_is_not_judged_again() -> None:
+    gone = entry(1, heartbeat=100.0, aborted_at=130.1, killed=True)
+    assert overdue([gone], 200.0, 30.0) == []
+    assert next_deadline([gone], 30.0) is None
 
 
 def test_a_timeout_of_0_means_never() -> None:

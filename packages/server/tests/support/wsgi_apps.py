@@ -93,6 +93,15 @@ def do_wait(environ: dict[str, Any], start_response: StartResponse) -> list[byte
     return _answer(start_response, b"waited")
 
 
+def do_events(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
+    """Begins, and ends once the file *query* is there."""
+    start_response("200 OK", [("Content-Type", "text/event-stream")])
+    yield b"data: first\n\n"
+    while not os.path.exists(environ["QUERY_STRING"]):
+        time.sleep(0.005)
+    yield b"data: last\n\n"
+
+
 def do_block(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
     """Occupies the processor, and with it an event loop."""
     deadline = time.monotonic() + 600

@@ -88,6 +88,59 @@ def test_max_requests_has_its_jitter() -> None:
     assert drawn == {10, 11, 12, 13}
 
 
+def test_near_max_requests_it_asks_for_its_replacement_and_at_it_drains(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    made = worker(max_requests=100)
+    bell, made.bell_fd = os.pipe()
+    os.set_blocking(bell, False)
+    try:
+        assert made.next_mark == 95
+        assert made.reached(95) == 100
+        assert made.scoreboard.retiring
+        assert made.alive
+        assert made.scoreboard.state == WorkerState.BOOTING  # as it was
+        assert os.read(bell, 100) == b"\0"
+        assert made.reached(100) == sys.maxsize
+        assert not made.alive
+        assert made.scoreboard.state == WorkerState.DRAINING
+        assert os.read(bell, 100) == b"\0"
+        made.reached(101)
+    finally:
+        os.close(bell)
+        os.close(made.bell_fd)
+    assert caplog.messages == ["Autorestarting worker after 100 requests."]
+    made.reached(101)  # without a master: nobody is there to hear of it
+
+
+@pytest.mark.parametrize(("limit", "mark"), [(0, sys.maxsize), (1, 1), (19, 19), (20, 19), (1000, 950)])
+def test_few_requests_leave_no_room_to_be_early(limit: int, mark: int) -> None:
+    assert worker(max_requests=limit).next_mark == mark
+
+
+def test_a_request_over_its_time_is_named_and_the_hook_called_once(caplog: pytest.LogCaptureFixture) -> None:
+    aborted: list[Worker] = []
+    made = worker(worker_abort=aborted.append)
+    made.overran("GET /x?y", 30, "  File 'app.py'")
+    made.overran("POST /z", 30, "  File 'other.py'")
+    assert aborted == [made]
+    assert not made.alive
+    assert made.scoreboard.state == WorkerState.DRAINING
+    assert caplog.messages == [
+        "A request runs for over 30 seconds, GET /x?y; replacing the worker.\n  File 'app.py'",
+        "A request runs for over 30 seconds, POST /z; replacing the worker.\n  File 'other.py'",
+    ]
+
+
+def test_a_failing_hook_worker_abort_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(worker: Worker) -> None:
+        raise LookupError("mine")
+
+    made = worker(worker_abort=fail)
+    made.overran("GET /", 1, "")
+    assert "Exception in the hook worker_abort" in caplog.text
+    assert not made.alive
+
+
 def test_the_heartbeat_goes_to_its_slot() -> None:
     made = worker()
     before = time.monotonic()

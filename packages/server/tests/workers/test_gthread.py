@@ -38,7 +38,7 @@ def test_a_request_over_timeout_is_replaced_with_its_worker(serve: Serve, eventu
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as stuck:
         stuck.sendall(b"GET /sleep?600 HTTP/1.1\r\nHost: h\r\n\r\n")
         eventually(lambda: (server.try_get("/pid") or str(pid)) != str(pid), "another worker")
-    assert server.wait_for("A request runs for over 2 seconds; replacing the worker")
+    assert server.wait_for("A request runs for over 2 seconds, GET /sleep\\?600; replacing the worker")
     assert "in do_sleep" in server.output
     assert "WORKER TIMEOUT" not in server.output
 

@@ -17,9 +17,10 @@ after :data:`LOOK_AGAIN` seconds, or when a connection ends by itself. The same 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 Connection = TypeVar("Connection")
 
@@ -43,6 +44,36 @@ LEAST_RATE: Final = 1024
 
 LOOK_AGAIN: Final = 0.25
 """Seconds after which a driver asks again, when nobody could be given up."""
+
+REPORT_EVERY: Final = 10.0
+"""Seconds between two lines about a shortage that lasts."""
+
+REMEDY: Final = (
+    "raise the limit of open files (ulimit -n, LimitNOFILE=) well above worker_connections, or lower the latter"
+)
+
+
+class Shortage:
+    """Connections that cannot be accepted: said at once, and then as often as :data:`REPORT_EVERY` allows.
+
+    The driver leaves its listeners alone for a moment after each failure; who comes waits in the backlog.
+    """
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._due = 0.0
+        self._unsaid = 0
+
+    def failed(self, error: OSError, now: float) -> None:
+        """``accept`` has failed with *error*, at *now* (monotonic seconds)."""
+        self._unsaid += 1
+        if now < self._due:
+            return
+        again = f" ({self._unsaid} times since the last report)" if self._unsaid > 1 else ""
+        hint = f"; {REMEDY}" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
+        self._log.error("Cannot accept connections for now, they wait: %s%s%s", error, again, hint)
+        self._due = now + REPORT_EVERY
+        self._unsaid = 0
 
 
 def overstays(stage: Stage, seconds: float, moved: int = 0) -> float:

@@ -8,7 +8,6 @@ there, connections that keep the worker waiting make room, by the rule of ``driv
 from __future__ import annotations
 
 import asyncio
-import errno
 import select
 import socket
 from collections.abc import Iterable
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.asgi.scope import Address, own_address, peer_address
 from gunicorn.drivers import asyncio_tls
-from gunicorn.drivers.admission import LOOK_AGAIN, Stage, choose
+from gunicorn.drivers.admission import LOOK_AGAIN, Shortage, Stage, choose
 from gunicorn.drivers.asyncio import HTTPProtocol, host_of, peer_name
 from gunicorn.http.errors import RemoteProtocolError
 from gunicorn.http.h1.connection import H1Connection
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from gunicorn.drivers.asyncio_server import Server
 
 ACCEPTS: Final = 16  # connections taken at once; the rest is left to the other workers, and to the next turn
-OUT_OF_RESOURCES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Acceptor:
@@ -40,6 +38,7 @@ class Acceptor:
         self._context = context
         self._listeners: dict[socket.socket, Address | None] = {}
         self._listening = False
+        self._shortage = Shortage(server.log)
         self._poll = select.poll()  # of the listeners, while accepting pauses
         self._look: asyncio.Handle | None = None  # at who could make room
         self._dispensable: list[Any] = []  # who can, the first at the end
@@ -97,10 +96,8 @@ class Acceptor:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in OUT_OF_RESOURCES:
-                    raise
                 # The client waits in the backlog until the next tick; polling for it would only spin.
-                self._server.log.error("Cannot accept connections for now: %s", error)
+                self._shortage.failed(error, monotonic())
                 self._pause()
                 return
             sock.setblocking(False)

@@ -57,7 +57,7 @@ class Options:
     disconnect_grace: float = 3.0
     """From ``http.disconnect`` to the cancellation of the application."""
     max_requests: int = 0
-    """After so many ``on_limit`` is called, once; 0 for never."""
+    """When so many were answered ``on_limit`` is called; 0 for never."""
     ssl: Any = None
     """An :class:`ssl.SSLContext`, or None."""
     timeout: float = 0.0
@@ -70,9 +70,10 @@ class Options:
     on_end: Callable[[Exchange], None] | None = None
     """Called when the response is complete, or never will be (the access log, the hook ``post_request``)."""
     on_tick: Callable[[], None] = lambda: None
-    on_limit: Callable[[], None] = lambda: None
-    on_overdue: Callable[[], None] = lambda: None
-    """Called for each request over ``timeout``, once it was logged."""
+    on_limit: Callable[[], int | None] = lambda: None
+    """Returns the number of requests at which to call it again, or None for never."""
+    on_overdue: Callable[[str, str], None] = lambda what, stack: None
+    """Called for each request over ``timeout`` with its method and URI, and the stack of its task."""
 
 
 class Server:
@@ -217,8 +218,7 @@ class Server:
                 self._q[STATE] = IDLE
         if requests >= self._mark:
             if self._quiet is None:
-                self._mark = sys.maxsize
-                self._options.on_limit()
+                self._mark = self._options.on_limit() or sys.maxsize
             else:
                 self.check_quiet()
 
@@ -268,14 +268,7 @@ class Server:
         limit = self._options.timeout
         for exchange in find_overdue(self.running, now, limit):
             request = exchange.request
-            self.log.critical(
-                "A request runs for over %g seconds, %s %s; replacing the worker.\n%s",
-                limit,
-                request.method,
-                request.uri,
-                stack_of(exchange.task),
-            )
-            self._options.on_overdue()
+            self._options.on_overdue(f"{request.method} {request.uri}", stack_of(exchange.task))
 
     def _is_quiet(self) -> bool:
         """Whether there is nothing left to wait for."""

@@ -50,13 +50,16 @@ SPARE: Final = 10.0  # seconds that a thread without a place waits for one befor
 
 
 class Member:
-    """One thread of the crew. ``since`` is when it began what it runs now (monotonic seconds), 0.0 when nothing."""
+    """One thread of the crew. ``since`` is when it began what it runs now (monotonic seconds), 0.0 when nothing; later
+    by what that has waited for its client. ``channel`` is whose request that is.
+    """
 
-    __slots__ = ("ident", "overdue", "since", "thread", "turn")
+    __slots__ = ("channel", "ident", "overdue", "since", "thread", "turn")
 
     def __init__(self) -> None:
         self.ident = 0
         self.since = 0.0
+        self.channel: Channel | None = None
         self.overdue = False
         self.thread: threading.Thread | None = None
         self.turn = threading.Lock()  # released to give it a place that it waits for
@@ -163,6 +166,7 @@ class Crew:
                 self._call()
                 return
             self._handled += 1
+            member.channel = channel
             started = member.since = monotonic()
             eager = self._score >= EAGER and self._handled % PROBE != 0
             self._baton.release()
@@ -229,9 +233,12 @@ class Crew:
         began = monotonic()
         waiter = select.poll()
         waiter.register(channel.fd, mask)
-        if waiter.poll(GRACE * 1000):
-            return True
+        soon = bool(waiter.poll(GRACE * 1000))
         member = self._members.get(threading.get_ident())  # None for a thread of the application's own
+        if soon:
+            if member is not None:
+                member.since += monotonic() - began
+            return True
         if member is not None:
             spent, member.since = began - member.since, 0.0
             self._leave_place()
@@ -337,17 +344,23 @@ class Crew:
                 member.thread.join(max(0.0, deadline - monotonic()))
 
     def _check_overdue(self, now: float) -> None:
-        """A request over ``timeout`` cannot be ended without its thread: log where it is, and replace the worker."""
+        """A request over ``timeout`` cannot be ended without its thread: log where it is, and replace the worker.
+
+        A response that has begun may go on for as long as it likes (server-sent events).
+        """
         limit = self._worker.cfg.timeout
         if not limit:
             return
         for member in list(self._members.values()):
-            if member.since and now - member.since > limit and not member.overdue:
+            if not member.since or member.overdue or now - member.since <= limit or member.channel is None:
+                continue
+            http = member.channel.http
+            if not http.responding:
                 member.overdue = True
                 frame = sys._current_frames().get(member.ident)
                 stack = "".join(traceback.format_stack(frame)) if frame else ""
-                self._driver.log.critical("A request runs for over %d seconds; replacing the worker.\n%s", limit, stack)
-                self._worker.alive = False
+                request = http.request
+                self._worker.overran(f"{request.method} {request.uri}" if request else "a request", limit, stack)
 
     def _only_overdue_left(self) -> bool:
         overdue = sum(1 for member in list(self._members.values()) if member.overdue and member.since)

@@ -24,7 +24,7 @@ from gevent.socket import socket
 
 from gunicorn import SERVER, sock
 from gunicorn.drivers import sendfile
-from gunicorn.drivers.admission import LOOK_AGAIN, choose
+from gunicorn.drivers.admission import LOOK_AGAIN, Shortage, choose
 from gunicorn.drivers.greenlet_client import READABLE, Client
 from gunicorn.drivers.runner import Runner
 from gunicorn.drivers.selector import DRAIN_TICK, TICK
@@ -80,6 +80,7 @@ class GreenletDriver:
         self._worker = worker
         self._clients: set[Client] = set()
         self._most_clients: int = cfg.worker_connections or NO_LIMIT
+        self._shortage = Shortage(self.log)
         self._freed = Event()  # set when a connection ends
         self._dispensable: list[Client] = []  # who was found to be given up, and is not yet
         self._woken = Event()
@@ -143,7 +144,7 @@ class GreenletDriver:
                 except (BlockingIOError, ConnectionAbortedError):
                     pass
                 except OSError as error:  # out of descriptors, mostly: the connection waits, and so do we
-                    self.log.error("accept failed: %s", error)
+                    self._shortage.failed(error, monotonic())
                     self._make_room()
         finally:
             watcher.close()
@@ -209,8 +210,8 @@ class GreenletDriver:
         """A request over ``timeout``: log where it is, and let the worker end once the others are served."""
         client.overdue = True
         stack = "".join(traceback.format_stack(client.greenlet.gr_frame))
-        self.log.critical("A request runs for over %d seconds; replacing the worker.\n%s", limit, stack)
-        self._worker.alive = False
+        request = client.request
+        self._worker.overran(f"{request.method} {request.uri}" if request else "a request", limit, stack)
         self._woken.set()
 
     def _only_overdue_left(self) -> bool:

@@ -379,8 +379,10 @@ class Client:
     # ---------------------------------------------------------------- called by the timekeeper
 
     def occupies(self, now: float) -> float:
-        """Seconds that the request at hand has occupied the application; 0.0 while it waits for its client."""
-        return now - self.busy_since if self.busy_since and not self._waits else 0.0
+        """Seconds that the request at hand has occupied the application; 0.0 while it waits for its client, and from
+        the beginning of its response on, which may go on for as long as it likes (server-sent events).
+        """
+        return now - self.busy_since if self.busy_since and not self._waits and not self._http.responding else 0.0
 
     def waits_too_long(self, now: float) -> bool:
         """Whether the greenlet waits for its peer longer than it may."""

@@ -26,7 +26,7 @@ class PeerGoneError(ConnectionError):
 class Runner:
     """What the requests of one WSGI worker have in common. *multithread* goes into the environ.
 
-    After ``worker.max_requests`` of them, ``worker.alive`` becomes false.
+    It tells ``worker.reached`` of their number, for ``max_requests``.
     """
 
     def __init__(self, worker: Any, multithread: bool) -> None:
@@ -44,7 +44,7 @@ class Runner:
         self._post_request = cfg.own_hook("post_request")
         self._access, self.collect_lines = wsgi_access(worker.log)  # for drivers that flush before they wait
         self._observed = bool(self._pre_request or self._post_request or self._access)
-        self._max_requests = worker.max_requests
+        self._mark: int = worker.next_mark
 
     def run(
         self, http: Connection, request: Request, body: BinaryIO, connection: dict[str, Any], transmit: Transmit
@@ -77,10 +77,8 @@ class Runner:
         else:
             with self._counting:
                 self._numbers[REQUESTS] = served = self._numbers[REQUESTS] + 1
-        if served == self._max_requests:
-            self.log.info("Autorestarting worker after %d requests.", served)
-            self._worker.alive = False
-            self._worker.wakeup()
+        if served >= self._mark:
+            self._mark = self._worker.reached(served)
 
     def _report(self, request: Request, environ: dict[str, Any], response: Response, started: float) -> None:
         """The access log's line and the post_request hook; what they raise is logged and harms no client."""

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from gunicorn import SERVER, sock
 from gunicorn.drivers import sendfile
-from gunicorn.drivers.admission import LOOK_AGAIN, choose, overstays
+from gunicorn.drivers.admission import LOOK_AGAIN, Shortage, choose, overstays
 from gunicorn.drivers.channel import ARRIVAL_TIMEOUT as ARRIVAL_TIMEOUT
 from gunicorn.drivers.channel import LINGER_TIMEOUT as LINGER_TIMEOUT
 from gunicorn.drivers.channel import RECEIVE_SIZE as RECEIVE_SIZE
@@ -78,6 +78,7 @@ class SelectorDriver:
         self._most_channels: int = cfg.worker_connections or sys.maxsize
         self._paused = threading.Event()  # set while no connection is accepted; see _pause
         self._pausing = threading.Lock()
+        self._shortage = Shortage(self.log)
         self._next_look = 0.0  # when to see whether somebody waits meanwhile
         self._dispensable: list[Channel] = []  # who may be given up then
         self._listeners: dict[int, socket.socket] = {}
@@ -228,7 +229,7 @@ class SelectorDriver:
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as error:  # no descriptors, no memory: until the next tick others may have gone
-            self.log.error("Connections wait, accept failed: %s", error)
+            self._shortage.failed(error, self.now)
             self._pause()
             return
         client.setblocking(False)

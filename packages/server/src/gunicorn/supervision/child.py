@@ -15,6 +15,7 @@ RUN_FAILED = 255
 
 def run_worker(arbiter: Any, worker: Any) -> int:
     """Run a worker to its end; returns the exit status. SystemExit passes, with its own."""
+    worker.bell_fd = arbiter.bell()
     arbiter.enter_child()
     worker.pid = worker.scoreboard.pid = os.getpid()
     log = arbiter.log

@@ -17,6 +17,7 @@ from gunicorn.supervision.service import Service
 from gunicorn.supervision.table import STOP_MARGIN, Backoff, Entry, overdue, plan
 
 QUICK_STOP = 2.0  # seconds from QUIT to KILL
+ABSENCE = 5.0  # seconds between two looks at the workers after which the master takes itself to have been stopped
 
 
 class WorkerKeeper:
@@ -44,6 +45,8 @@ class WorkerKeeper:
         self.past_requests = 0  # of workers that have ended
         self.past_errors = 0
         self.backoff = Backoff()
+        self._looked = float("inf")  # when the workers' heartbeats were judged last
+        self._returned = 0.0  # when the master came back after it was stopped
         self._num_workers: int | None = None
         self._proven = -1  # the last generation of which a worker has booted
         self._parent_pipe: tuple[int, int] | None = None  # workers watch its read end; only the master has the other
@@ -76,6 +79,9 @@ class WorkerKeeper:
         self._read_slots()
         todo = plan(self.table.values(), self.num_workers, self.generation)
         for pid in todo.stop:
+            if self.table[pid].retiring:
+                done = self.WORKERS[pid].scoreboard.requests
+                self.log.info("Autorestarting worker after %d requests (pid:%s); its replacement serves.", done, pid)
             self.kill_worker(pid, signal.SIGTERM)
         self.spawn_workers(todo.spawn)
 
@@ -115,6 +121,10 @@ class WorkerKeeper:
         self.table[pid] = Entry(pid, self.worker_age, self.generation, now, now)
         return pid
 
+    def bell(self) -> int:
+        """In a new child: a descriptor that wakes the master when it is written to; -1 for none."""
+        return -1
+
     def enter_child(self, owner: Service | None = None) -> None:
         """In a new child: close what is the master's."""
         if self._parent_pipe is not None:
@@ -123,15 +133,27 @@ class WorkerKeeper:
     def _read_slots(self) -> None:
         for pid, entry in self.table.items():
             slot = self.WORKERS[pid].scoreboard
-            entry.heartbeat = slot.heartbeat
-            if not entry.booted and slot.state != WorkerState.BOOTING:
+            entry.heartbeat = max(slot.heartbeat, self._returned)
+            entry.retiring = slot.retiring
+            state = slot.state
+            if not entry.booted and state != WorkerState.BOOTING:
                 entry.booted = True
                 self._proven = max(self._proven, entry.generation)
+            if state == WorkerState.DRAINING and not entry.stopping:
+                # By itself: max_requests, a changed file, a TERM of somebody else. Its place is free from now on.
+                entry.kill_at = time.monotonic() + self.cfg.graceful_timeout + STOP_MARGIN
 
     def murder_workers(self) -> None:
-        """Signal workers that hang, or that take too long to stop."""
-        self._read_slots()
+        """Signal workers that hang, or that take too long to stop.
+
+        A master that was stopped itself (Ctrl-Z and fg, a debugger, a frozen container) cannot tell whether they were
+        stopped too: they get their whole timeout anew.
+        """
         now = time.monotonic()
+        if now - self._looked > ABSENCE:
+            self._returned = now
+        self._looked = now
+        self._read_slots()
         for pid, signum in overdue(self.table.values(), now, self.timeout):
             entry = self.table[pid]
             if signum == signal.SIGABRT:
@@ -140,7 +162,8 @@ class WorkerKeeper:
                 entry.aborted_at = now
             else:
                 self.log.warning("Worker (pid:%s) does not end; it is killed", pid)
-                entry.aborted_at, entry.kill_at = None, float("inf")
+                entry.killed = True
+            entry.told = True
             self.workers_killed += 1
             self.kill_worker(pid, signum)
 
@@ -156,6 +179,7 @@ class WorkerKeeper:
             patience = self.cfg.graceful_timeout + STOP_MARGIN if sig == signal.SIGTERM else QUICK_STOP
             kill_at = time.monotonic() + patience
             entry.kill_at = kill_at if entry.kill_at is None else min(entry.kill_at, kill_at)
+            entry.told = True
         try:
             os.kill(pid, sig)
         except ProcessLookupError:  # somebody else has reaped it
@@ -175,7 +199,7 @@ class WorkerKeeper:
         self.past_errors += slot.errors
         self._call_hook("child_exit", self, worker)
         self.scoreboard.release(slot)
-        if self._graceful is not None or entry.stopping:
+        if self._graceful is not None or entry.told:
             self.log.debug("Worker (pid:%s) %s", pid, fork.describe(status))
             return
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None

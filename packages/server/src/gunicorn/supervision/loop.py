@@ -71,6 +71,10 @@ class MasterLoop:
         except BlockingIOError:
             pass  # full: it is awake already
 
+    def bell(self) -> int:
+        """In a new child, before :meth:`close`: a descriptor of its own; whatever is written to it wakes the master."""
+        return os.dup(self._wake_write)
+
     def turn(self, timeout: float) -> list[int]:
         """Wait up to ``timeout`` seconds for something, run callbacks and deferred calls, return the signals that came.
 

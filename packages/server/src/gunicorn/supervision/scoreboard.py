@@ -19,6 +19,7 @@ REQUESTS = 5  # q   requests answered
 CONNECTIONS = 6  # q   connections open now
 ERRORS = 7  # q   requests that ended in an error of the server or the application
 BUSY_SINCE = 8  # d   time.monotonic() when the request that runs began, 0.0 when idle
+RETIRING = 9  # q   1 when the worker still serves, but will stop soon, and its replacement may be started
 CURRENT = 11  # the text of what runs now: CURRENT_SIZE bytes of UTF-8, filled with NUL
 
 FIELD_SIZE = 8
@@ -118,6 +119,14 @@ class ScoreboardSlot:
     @busy_since.setter
     def busy_since(self, value: float) -> None:
         self.d[BUSY_SINCE] = value
+
+    @property
+    def retiring(self) -> bool:
+        return bool(self.q[RETIRING])
+
+    @retiring.setter
+    def retiring(self, value: bool) -> None:
+        self.q[RETIRING] = value
 
     @property
     def current(self) -> str:

@@ -24,8 +24,11 @@ class Entry:
     spawned: float
     heartbeat: float  # its last sign of life; the fork counts as one
     booted: bool = False  # it has loaded the application
-    kill_at: float | None = None  # it was told to stop, and is killed at this time
+    kill_at: float | None = None  # it stops, and is killed at this time
     aborted_at: float | None = None  # it was sent ABRT at this time
+    told: bool = False  # its end is the master's doing
+    killed: bool = False  # it was sent KILL: there is nothing left to try
+    retiring: bool = False  # it serves, and will stop soon (max_requests): its replacement may come first
 
     @property
     def stopping(self) -> bool:
@@ -46,13 +49,20 @@ def plan(entries: Collection[Entry], target: int, generation: int) -> Plan:
     Workers of an older generation, and the oldest of the current one when there are too many, are stopped as soon as
     ``target`` booted workers are left without them. So new ones are up before old ones stop, after a reload as well as
     when somebody has spawned a replacement. A worker of the current generation that still loads is never stopped for
-    this.
+    this. Workers that retire are replaced in the same way, but one after the other: a machine with room for ``target``
+    workers may have none for twice as many.
     """
     serving = [entry for entry in entries if not entry.stopping]
-    spawn = max(0, target - sum(1 for entry in serving if entry.generation == generation))
+    current = [entry for entry in serving if entry.generation == generation]
+    spawn = max(0, target - len(current))
+    if all(entry.booted for entry in current) and sum(1 for entry in current if not entry.retiring) < target:
+        spawn = max(spawn, 1)
     surplus = len(serving) + spawn - target
     stop = [entry.pid for entry in serving if not entry.booted and entry.generation != generation]
-    booted = sorted((entry for entry in serving if entry.booted), key=lambda entry: (entry.generation, entry.age))
+    booted = sorted(
+        (entry for entry in serving if entry.booted),
+        key=lambda entry: (entry.generation, not entry.retiring, entry.age),
+    )
     spare = min(surplus - len(stop), len(booted) - target)
     stop += [entry.pid for entry in booted[: max(0, spare)]]
     return Plan(tuple(stop), spawn)
@@ -66,6 +76,8 @@ def overdue(entries: Collection[Entry], now: float, timeout: float) -> list[tupl
     """
     result: list[tuple[int, signal.Signals]] = []
     for entry in entries:
+        if entry.killed:
+            continue
         if entry.kill_at is not None and now >= entry.kill_at:
             result.append((entry.pid, signal.SIGKILL))
         elif entry.aborted_at is not None:
@@ -80,6 +92,8 @@ def next_deadline(entries: Collection[Entry], timeout: float) -> float | None:
     """When ``overdue`` may have something to say, at the earliest; None for never."""
     times = []
     for entry in entries:
+        if entry.killed:
+            continue
         if entry.kill_at is not None:
             times.append(entry.kill_at)
         if entry.aborted_at is not None:

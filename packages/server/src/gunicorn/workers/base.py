@@ -10,6 +10,8 @@ What a driver needs of it:
     parent_fd      readable (end of file) when the master is gone: stop at once
     notify()       the heartbeat; call it first when it serves, then at least every ``timeout`` seconds
     alive          False when the worker shall drain and return from ``run``
+    next_mark      the number of answered requests at which it calls ``reached()``, which returns the next one
+    overran()      to be called for a request over ``timeout``
 """
 
 import os
@@ -24,6 +26,8 @@ from typing import Any, ClassVar
 
 from gunicorn import util
 from gunicorn.supervision.scoreboard import HEARTBEAT, SLOT_SIZE, STATE, ScoreboardSlot, WorkerState
+
+HEADROOM = 20  # a worker asks for its replacement when a twentieth of its max_requests is left
 
 
 class Worker:
@@ -63,15 +67,19 @@ class Worker:
         self.booted = False  # the application is loaded and run() was reached
         self.aborted = False  # the master has sent ABRT, for its missing heartbeat
         self.alive = True  # False: finish and return from run()
+        self._overran = False  # a request was over timeout
         self.nr = 0  # requests answered, for max_requests
         self.wsgi: Any = None  # the application
         self.reloader: Any = None  # the thread that watches files, with the setting reload
         self.max_requests = sys.maxsize
         if cfg.max_requests > 0:
             self.max_requests = cfg.max_requests + random.randint(0, cfg.max_requests_jitter)  # noqa: S311
+        # When to call reached(): a bit early, so that the replacement is there before this worker goes.
+        self.next_mark = self.max_requests - self.max_requests // HEADROOM if cfg.max_requests > 0 else sys.maxsize
 
         # The master replaces the slot by one of its scoreboard; this private one serves a worker without a master.
         self.scoreboard = ScoreboardSlot(-1, memoryview(bytearray(SLOT_SIZE)))
+        self.bell_fd = -1  # what is written here wakes the master; -1 without a master
         self.parent_fd = -1  # read end of a pipe whose write end only the master holds; -1 without a master
         self.wakeup_fd = -1  # read end of the signals' wake-up pipe, once init_process has made it
         self._wakeup_write_fd = -1
@@ -144,6 +152,54 @@ class Worker:
         """Say that this worker serves, or is about to: until then a reload keeps its predecessor."""
         self.scoreboard.state = WorkerState.IDLE
 
+    # What a driver tells of -----------------------------------------------------------------------------------------
+
+    def reached(self, served: int) -> int:
+        """*served* requests were answered, ``next_mark`` or more; returns the number at which to call again.
+
+        First the worker asks for its replacement, and serves on; the master stops it (TERM) when that is ready. At
+        ``max_requests`` it drains, whatever the replacement does. From any thread.
+        """
+        if served < self.max_requests:
+            self.scoreboard.retiring = True
+            self._ring()
+            return self.max_requests
+        if self.alive:
+            self.log.info("Autorestarting worker after %d requests.", served)
+            self.withdraw()
+        return sys.maxsize
+
+    def overran(self, what: str, limit: float, stack: str) -> None:
+        """A request occupies the application for longer than ``timeout`` and cannot be ended alone: log it and drain.
+
+        The hook ``worker_abort`` is called for the first one. From the thread that gets the signals.
+
+        :param what: the request's method and target. :param limit: seconds. :param stack: where it is, as text.
+        """
+        self.log.critical("A request runs for over %g seconds, %s; replacing the worker.\n%s", limit, what, stack)
+        first, self._overran = not self._overran, True
+        self.withdraw()
+        if first:
+            try:
+                self.cfg.worker_abort(self)
+            except Exception:
+                self.log.exception("Exception in the hook worker_abort")
+
+    def withdraw(self) -> None:
+        """Drain and end, by the worker's own choice; the master starts the replacement at once. From any thread."""
+        self.alive = False
+        self.scoreboard.state = WorkerState.DRAINING
+        self._ring()
+        self.wakeup()
+
+    def _ring(self) -> None:
+        """Wake the master, that it looks at the scoreboard; it would do so within a second."""
+        if self.bell_fd >= 0:
+            try:
+                os.write(self.bell_fd, b"\0")
+            except OSError:  # full, so it is awake; or gone
+                pass
+
     def is_parent_alive(self) -> bool:
         """Whether the master still is this process's parent."""
         return os.getppid() == self.ppid
@@ -170,8 +226,7 @@ class Worker:
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """TERM: finish what runs, then end."""
-        self.alive = False
-        self.scoreboard.state = WorkerState.DRAINING
+        self.withdraw()
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """INT or QUIT: end now, by SystemExit out of whatever runs."""

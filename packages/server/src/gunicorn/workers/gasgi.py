@@ -123,6 +123,7 @@ class ASGIWorker(Worker):
         server.start(self.sockets)
         try:
             await over.wait()
+            self.withdraw()  # when this comes from elsewhere than the handler of TERM
             deadline = monotonic() + self.cfg.graceful_timeout
             await server.drain(self.cfg.graceful_timeout)
         finally:
@@ -153,45 +154,48 @@ class ASGIWorker(Worker):
     def _options(self, over: asyncio.Event) -> Options:
         cfg = self.cfg
         pre_request = cfg.own_hook("pre_request")
-        post_request = cfg.own_hook("post_request")
         access = asgi_access(self.log, asyncio.get_running_loop().call_soon)
 
-        def end() -> None:
-            self.alive = False
-            over.set()
+        def limit_reached() -> int:
+            mark = self.reached(self.scoreboard.requests)
+            if not self.alive:
+                over.set()
+            return mark
 
-        def limit_reached() -> None:
-            self.log.info("Autorestarting worker after %d requests.", self.max_requests)
-            end()
+        def overdue(what: str, stack: str) -> None:
+            self.overran(what, cfg.timeout, stack)
+            over.set()
 
         return Options(
             policy=Policy.from_config(cfg),
             root_path=cfg.root_path,
             most_connections=cfg.worker_connections or sys.maxsize,
             disconnect_grace=cfg.asgi_disconnect_grace_period,
-            max_requests=self.max_requests if self.max_requests < sys.maxsize else 0,
+            max_requests=self.next_mark,
             ssl=sock.ssl_context(cfg) if cfg.is_ssl else None,
             timeout=cfg.timeout,
             slot=self.scoreboard,
             health=HealthPath.of(self),
             on_begin=(lambda exchange: pre_request(self, exchange.request)) if pre_request else None,
-            on_end=(lambda exchange: self._after(exchange, access, post_request)) if access or post_request else None,
+            on_end=self._on_end(access, cfg.own_hook("post_request")),
             on_limit=limit_reached,
-            on_overdue=end,
+            on_overdue=overdue,
         )
 
-    def _after(
-        self, exchange: Exchange, access: Callable[..., Any] | None, post_request: Callable[..., Any] | None
-    ) -> None:
-        """The access log's line and the hook ``post_request``; what they raise is logged and harms no client."""
-        request, scope = exchange.request, exchange.scope
-        try:
-            if access:
-                access(exchange, request, scope, exchange.started)
-            if post_request:
-                post_request(self, request, environ_of(request, scope), ResponseRecord(exchange))
-        except Exception:
-            self.log.exception("Exception in the access log or post_request hook")
+    def _on_end(
+        self, access: Callable[[Exchange], None] | None, post_request: Callable[..., Any] | None
+    ) -> Callable[[Exchange], None] | None:
+        """What is to be called after a response: the access log, the hook, both or neither."""
+        if post_request is None:
+            return access
+
+        def report(exchange: Exchange) -> None:
+            if access is not None:
+                access(exchange)
+            request = exchange.request
+            post_request(self, request, environ_of(request, exchange.scope), ResponseRecord(exchange))
+
+        return report
 
 
 def new_event_loop(kind: str) -> asyncio.AbstractEventLoop:
