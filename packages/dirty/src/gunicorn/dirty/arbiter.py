@@ -84,6 +84,11 @@ class DirtyArbiter:
                 self.loop.register(self._master, READ, self._on_master)
             self.hook("on_dirty_starting", self.config.on_starting, self)
             self.log.info("Dirty arbiter (pid %d) listens on %s", self.pid, self.listener.path)
+            if not os.access(self.listener.path, os.R_OK | os.W_OK):
+                self.log.error(
+                    "the dirty pool's socket %s cannot be reached by its user (uid %d): let it go through the "
+                    "directories above, or set TMPDIR to another one", self.listener.path, os.geteuid(),
+                )  # fmt: skip
             if self.snapshots is not None:
                 self.snapshots.start()
             self.supervisor.start()
