@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from gunicorn import access_format
-from gunicorn.access_format import ASGI, NAMESPACE, WSGI, Memo, json_line, text_line
+from gunicorn.access_format import ASGI, NAMESPACE, WSGI, Memo, Piece, access_source, json_line, text_line
 from gunicorn.asgi.access import ResponseRecord, environ_of
 from gunicorn.atoms import ResponseAtoms, now
 from gunicorn.http.events import Request
@@ -51,16 +51,25 @@ def scope(req: Request) -> dict[str, Any]:
 
 
 def clock(began: float = 0.0) -> Any:
-    return SimpleNamespace(date=now(), iso="2026-11-23T15:00:00", began=began)
+    never = float("inf")
+    return SimpleNamespace(date=now(), iso="2026-11-23T15:00:00", began=began, next_second=never, due=never)
 
 
-def quick(expression: str, req: Request, resp: Any, **names: Any) -> str:
-    """What the compiled function would write."""
-    values = {**NAMESPACE, "resp": resp, "req": req, "took": TOOK, "clock": clock(), "now": 0.5, **names}
-    values["get"] = names["environ"].get if "environ" in names else dict(names["scope"]["headers"]).get
-    line = eval(expression, values)
-    assert isinstance(line, str)
-    return line
+def quick(pieces: list[Piece], req: Request, resp: Any, **names: Any) -> str:
+    """What the compiled function writes, twice for the same request; its clock begins at 0 and shows half a second."""
+    dialect = ASGI if "scope" in names else WSGI
+    lines: list[str] = []
+    values = {**NAMESPACE, "clock": clock(), "monotonic": lambda: 0.5, "append": lines.append}
+    exec(access_source(pieces, dialect), values)
+    for _ in range(2):
+        if dialect is WSGI:
+            values["access"](resp, req, names["environ"], 0.5 - TOOK)
+        else:
+            values["access"](SimpleNamespace(**vars(resp), request=req, scope=names["scope"], started=0.5 - TOOK))
+    first, second = lines
+    assert isinstance(first, str)
+    assert first == second
+    return first
 
 
 def slow(log_format: str, req: Request, resp: Any, variables: dict[str, Any]) -> str:
@@ -179,3 +188,52 @@ def test_a_memo_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
     long = "x" * (access_format.LONGEST_KEPT + 1)
     assert memo[long] == memo[long] == long.upper()
     assert calls[4:] == [long, long]
+
+
+def writer(log_format: str, dialect: Any, now: Any) -> Any:
+    """The compiled function, the lines that it has written, and their clock."""
+    lines: list[str] = []
+    values = {**NAMESPACE, "clock": now, "monotonic": lambda: 0.5, "append": lines.append}
+    exec(access_source(text_line(log_format, dialect), dialect), values)
+    return values["access"], lines
+
+
+def test_what_was_remembered_of_a_request_is_only_used_for_the_same() -> None:
+    """The same request object again, which is what a connection gives when the same bytes come."""
+    time, req = clock(), request(HEAD)
+    access, lines = writer("%(h)s %(t)s %(s)s %(B)s %(D)s %({x-a}o)s %({one}e)s", WSGI, time)
+    time.date = "[1]"
+    variables = {**environ(req), "one": 1}
+    access(SimpleNamespace(status="200 OK", sent=1, headers=[("X-A", "a")]), req, variables, 0.4)
+    access(SimpleNamespace(status="404 Not Found", sent=1, headers=[("X-A", "b")]), req, {**variables, "one": 2}, 0.3)
+    access(SimpleNamespace(status="404 Not Found", sent=2, headers=[]), req, variables, 0.3)
+    time.date = "[2]"
+    access(SimpleNamespace(status="404 Not Found", sent=2, headers=[]), req, variables, 0.3)
+    access(SimpleNamespace(status="404 Not Found", sent=2, headers=[]), req, {**variables, "REMOTE_ADDR": "::1"}, 0.3)
+    assert lines == [
+        "192.0.2.1 [1] 200 1 100000 a 1\n",
+        "192.0.2.1 [1] 404 1 200000 b 2\n",
+        "192.0.2.1 [1] 404 2 200000 - 1\n",
+        "192.0.2.1 [2] 404 2 200000 - 1\n",
+        "::1 [2] 404 2 200000 - 1\n",
+    ]
+
+
+def test_the_same_of_asgi() -> None:
+    time, req = clock(), request(HEAD)
+    access, lines = writer("%(h)s %(t)s %(s)s %(B)s %(L)s", ASGI, time)
+    time.date = "[1]"
+    exchange = SimpleNamespace(status=200, sent=1, headers=(), request=req, scope=scope(req), started=0.25)
+    access(exchange)
+    exchange.status, exchange.sent, exchange.started = 404, 2, 0.0
+    access(exchange)
+    exchange.scope = {**exchange.scope, "client": None}
+    access(exchange)
+    time.date = "[2]"
+    access(exchange)
+    assert lines == [
+        "192.0.2.1 [1] 200 1 0.250000\n",
+        "192.0.2.1 [1] 404 2 0.500000\n",
+        "- [1] 404 2 0.500000\n",
+        "- [2] 404 2 0.500000\n",
+    ]

@@ -34,6 +34,7 @@ SCOPE = {
     "scheme": "http",
     "headers": [],
 }
+EXCHANGE = SimpleNamespace(status=200, sent=2, headers=(), request=REQUEST, scope=SCOPE, started=1000.0)
 FORMAT = "%(m)s %(U)s %(s)s"
 LINE = "GET /x 200\n"
 
@@ -116,18 +117,37 @@ def test_collected_lines_wait_for_the_driver_but_not_for_long(bench: Bench, monk
     assert bench.text == LINE * 6
 
 
-def test_the_loop_is_asked_once_for_many_lines(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_writes_when_a_turn_brings_no_more_lines(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access_log, "monotonic", lambda: 1000.0)
     asked: list[Callable[[], None]] = []
     access = asgi_access(bench.logger(), asked.append)
     assert access is not None
-    response = SimpleNamespace(status=200, sent=2, headers=())
-    for turn in range(1, 3):
-        for _ in range(3):
-            access(response, REQUEST, SCOPE, 1000.0)
-        assert (bench.text, len(asked)) == (LINE * 3 * (turn - 1), turn)
-        asked[-1]()
-        assert bench.text == LINE * 3 * turn
+    for written in range(0, 6, 3):
+        access(EXCHANGE)
+        for _ in range(2):  # turns that bring one line each
+            access(EXCHANGE)
+            assert len(asked) == 1
+            asked.pop()()
+            assert bench.text == LINE * written
+        asked.pop()()
+        assert bench.text == LINE * (written + 3)
+        assert asked == []
+
+
+def test_a_loop_that_is_always_busy_writes_in_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(access_log, "monotonic", lambda: now)
+    asked: list[Callable[[], None]] = []
+    access = asgi_access(bench.logger(), asked.append)
+    assert access is not None
+    access(EXCHANGE)
+    access(EXCHANGE)
+    asked.pop()()
+    assert bench.text == ""
+    now += access_log.HOLD
+    access(EXCHANGE)
+    asked.pop()()
+    assert (bench.text, asked) == (LINE * 3, [])
 
 
 @pytest.mark.parametrize("dialect", ["wsgi", "asgi"])
@@ -147,7 +167,8 @@ def test_a_logger_that_overrides_access_gets_what_it_knows(bench: Bench, dialect
         asked: list[Any] = []
         other = asgi_access(log, asked.append)
         assert other is not None
-        other(SimpleNamespace(status=200, sent=2, headers=[]), REQUEST, SCOPE, time.monotonic())
+        EXCHANGE.started = time.monotonic()
+        other(EXCHANGE)
         assert asked == []
     [(status, req, method, took)] = calls
     assert (status, req, method) == ("200 OK", REQUEST, "GET")
@@ -281,7 +302,7 @@ cfg = Config(); cfg.set("accesslog", "log"); cfg.set("access_log_format", "%(s)s
 access, collect = wsgi_access(cfg.logger_class(cfg))
 collect()
 def write():
-    access(N(status="200 OK", sent=0, headers=[]), None, {{"pid": "mine"}}, time.monotonic())
+    access(N(status="200 OK", sent=0, headers=[]), N(logged=None), {{"pid": "mine"}}, time.monotonic())
 write(); write()
 if not os.fork():
     sys.exit(0)
@@ -384,7 +405,7 @@ flush = collect()
 n = 0
 print("ready", flush=True)
 while not over:
-    access(N(status="200 OK", sent=0, headers=[]), None, {"n": n}, time.monotonic())
+    access(N(status="200 OK", sent=0, headers=[]), N(logged=None), {"n": n}, time.monotonic())
     n += 1
     if n % 5 == 0: flush()
 print(n)

@@ -26,11 +26,14 @@ from datetime import timedelta
 from time import monotonic
 from typing import Any, Final
 
-from gunicorn.access_format import ASGI, NAMESPACE, WSGI, Source, json_line, text_line
+from gunicorn.access_format import ASGI, NAMESPACE, WSGI, Source, access_source, json_line, text_line
 from gunicorn.atoms import now as date_now
 
 Access = Callable[[Any, Any, Any, float], None]
 """Called after a response: the response, the request, the environ (or ASGI's scope), and its start (monotonic)."""
+
+ASGIAccess = Callable[[Any], None]
+"""The same for ASGI, with the exchange: ``request``, ``scope``, ``started``, ``status``, ``sent``, ``headers``."""
 
 Schedule = Callable[[Callable[[], None]], Any]
 """Calls a function as soon as what is at hand is done: an event loop's."""
@@ -38,7 +41,7 @@ Schedule = Callable[[Callable[[], None]], Any]
 Collect = Callable[..., Callable[[], None]]
 """AccessLog.collect."""
 
-HOLD: Final = 0.05  # seconds that a line waits at most for the next ones, where lines are collected
+HOLD: Final = 0.05  # seconds that a line waits at most for the next ones, where lines are collected and more come
 PIPE_WRITE: Final = 4096  # bytes that a pipe takes in one piece (PIPE_BUF of Linux)
 WRITE_TIMEOUT: Final = 1000  # milliseconds to wait for a pipe that is full and does not block
 COMPLAIN: Final = 60.0  # seconds between two complaints that the log cannot be written
@@ -64,17 +67,17 @@ def wsgi_access(log: Any) -> tuple[Access | None, Collect | None]:
     return (slow, None) if quick is None else (quick.access, quick.collect)
 
 
-def asgi_access(log: Any, schedule: Schedule) -> Access | None:
+def asgi_access(log: Any, schedule: Schedule) -> ASGIAccess | None:
     """The same for the asgi worker, whose event loop's ``call_soon`` is *schedule*."""
     if not log.access_log_enabled:
         return None
     access = log.access
 
-    def slow(exchange: Any, req: Any, scope: Any, started: float) -> None:
+    def slow(exchange: Any) -> None:
         from gunicorn.asgi.access import ResponseRecord, environ_of
 
-        took = timedelta(seconds=monotonic() - started)
-        access(ResponseRecord(exchange), req, environ_of(req, scope), took)
+        took = timedelta(seconds=monotonic() - exchange.started)
+        access(ResponseRecord(exchange), exchange.request, environ_of(exchange.request, exchange.scope), took)
 
     make = getattr(log, "quick_access", None)
     quick: AccessLog | None = make("asgi", slow) if make is not None else None
@@ -96,7 +99,7 @@ class AccessLog:
         log: Any,
         handler: Any,
         dialect: str,
-        slow: Access,
+        slow: Callable[..., None],
         observe: Callable[[str, float], None] | None = None,
     ) -> None:
         """
@@ -115,6 +118,8 @@ class AccessLog:
         self._flushing = threading.Lock()
         self._hold = 0.0
         self._schedule: Schedule | None = None
+        self._seen = 0  # lines that waited at the loop's last turn
+        self._late = 0.0  # monotonic seconds: when those that wait have waited for long enough
         self._complained = -COMPLAIN
         self.next_second = self.due = self.began = 0.0
         self.date = self.iso = ""
@@ -122,28 +127,12 @@ class AccessLog:
         self.access = self._compile(dialect, slow, observe)
         atexit.register(self._at_exit)
 
-    def _compile(self, dialect: str, slow: Access, observe: Any) -> Access:
+    def _compile(self, dialect: str, slow: Callable[..., None], observe: Any) -> Callable[..., None]:
         cfg, sources = self._log.cfg, DIALECTS[dialect]
         if cfg.log_json:
-            line = json_line(cfg.access_log_json_fields, sources)
+            pieces = json_line(cfg.access_log_json_fields, sources)
         else:
-            line = text_line(cfg.access_log_format, sources)
-        variables = "scope" if dialect == "asgi" else "environ"
-        steps = [
-            f"def access(resp, req, {variables}, started):",
-            "now = monotonic()",
-            "if now >= clock.next_second and not clock.renew(now):",
-            f"    return slow(resp, req, {variables}, started)",
-            "took = now - started" if observe or "took" in line else "",
-            ""
-            if "get(" not in line
-            else "get = environ.get"
-            if dialect == "wsgi"
-            else "get = dict(scope['headers']).get",
-            f"append({line})",
-            "if now >= clock.due: due()",
-            "observe(str(resp.status)[:3], took)" if observe else "",
-        ]
+            pieces = text_line(cfg.access_log_format, sources)
         names: dict[str, Any] = {
             **NAMESPACE,
             "clock": self,
@@ -153,14 +142,17 @@ class AccessLog:
             "due": self._due,
             "observe": observe,
         }
-        exec("\n    ".join(step for step in steps if step), names)  # noqa: S102 - of the format it holds only literals
-        access: Access = names["access"]
+        source = access_source(pieces, sources, observe is not None)
+        exec(source, names)  # noqa: S102 - of the format it holds only literals
+        access: Callable[..., None] = names["access"]
         return access
 
     # Lines ---------------------------------------------------------------------------------------------------------
 
     def collect(self, schedule: Schedule | None = None) -> Callable[[], None]:
-        """Hold lines back until *schedule* calls, or without it the caller: HOLD seconds at most; returns ``flush``."""
+        """Hold lines back, HOLD seconds at most, until the caller calls what is returned; or with *schedule*, by which
+        the loop is asked each turn, until a turn brings no more of them.
+        """
         self._schedule = schedule
         self._hold = 0.0 if schedule else HOLD
         return self.flush
@@ -171,7 +163,17 @@ class AccessLog:
             self.flush()
         else:
             self.due = float("inf")  # until flush() has been called
-            self._schedule(self.flush)
+            self._seen, self._late = len(self._lines), monotonic() + HOLD
+            self._schedule(self._turn)
+
+    def _turn(self) -> None:
+        """The loop's next turn has come; what it had at hand when it was asked is done."""
+        waiting = len(self._lines)
+        if waiting == self._seen or monotonic() >= self._late or self._schedule is None:
+            self.flush()
+        else:
+            self._seen = waiting
+            self._schedule(self._turn)
 
     def flush(self) -> None:
         """Write the lines that wait. Safe in several threads, and in a signal handler that interrupts it."""
@@ -217,8 +219,8 @@ class AccessLog:
             self.reopen()
         wall = time.time()
         second = int(wall)
-        self.date = date_now()
         self.iso = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        self.date = date_now()  # last: by this one lines are known to be of another second
         self.began = now - (wall - second)
         self.next_second = self.began + 1.0
         return True

@@ -19,7 +19,9 @@ from gunicorn.instrument.statsd import Metrics, Statsd
 
 RESPONSE = SimpleNamespace(status="404 Not Found", sent=5, headers=[])
 REQUEST = SimpleNamespace(
-    fields=[], target=SimpleNamespace(method="GET", raw="/", version=(1, 1), query_string="", path_bytes=b"/")
+    logged=None,
+    fields=[],
+    target=SimpleNamespace(method="GET", raw="/", version=(1, 1), query_string="", path_bytes=b"/"),
 )
 ENVIRON = {"REQUEST_METHOD": "GET", "REMOTE_ADDR": "192.0.2.1"}
 

@@ -6,7 +6,6 @@ Source: the ASGI specification, "HTTP & WebSocket ASGI Message Format" 2.4 and "
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any, Final
 
 from gunicorn.http.events import Request
@@ -25,7 +24,6 @@ Address = tuple[str, int | None]
 _HTTP_VERSIONS: Final = {(1, 0): "1.0", (1, 1): "1.1", (2, 0): "2"}
 _ASGI: Final = {"version": "3.0", "spec_version": SPEC_VERSION}
 _copy_asgi: Final = _ASGI.copy
-_PAIR: Final = attrgetter("pair")  # of a Field
 # What HTTP/1.0 does not have is not offered there: interim responses (RFC 9110 section 15.2), and trailers.
 _MODERN: Final[dict[str, dict[str, Any]]] = {
     "http.response.early_hint": {},
@@ -87,7 +85,7 @@ class ScopeMaker:
             "raw_path": target.path,
             "query_string": target.query,
             "root_path": request.script_name or self._root_path,
-            "headers": [*map(_PAIR, request.fields)],
+            "headers": [field.pair for field in request.fields],
             "client": self._client,
             "server": self._server,
             "state": self._copy_state(),

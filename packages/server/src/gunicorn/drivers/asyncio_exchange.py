@@ -100,9 +100,8 @@ class Exchange(HTTPCycle):
                     self.sent = len(body)
                     self.state = COMPLETE
                     protocol.transport.write(data)
-                    report = protocol.server.on_end
-                    if report is not None:
-                        report(self)
+                    if protocol.server.on_end is not None:
+                        self._report()
                     protocol.response_ended(self)
                     if not protocol.writable:
                         await protocol.drained()
@@ -201,10 +200,13 @@ class Exchange(HTTPCycle):
         protocol.response_ended(self)
 
     def _report(self) -> None:
-        """For the access log and the hooks: nothing more will be sent."""
-        report = self.protocol.server.on_end
-        if report is not None:
-            report(self)
+        """For the access log and the hooks: nothing more will be sent. What they raise harms no client."""
+        server = self.protocol.server
+        try:
+            if server.on_end is not None:
+                server.on_end(self)
+        except Exception:
+            server.log.exception("Exception in the access log or post_request hook")
 
 
 def _stems_from_disconnect(error: BaseException) -> bool:

@@ -11,12 +11,15 @@ five times faster. Nobody changes an event after it was made.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from gunicorn.http.fields import Field
 
 Header = tuple[bytes, bytes] | tuple[str, str]
 """A response header: bytes as ASGI has it, or str (latin-1) as WSGI has it."""
+
+Headers = Iterable[Any]
+"""Response headers as an application gives them, each a :data:`Header` if it is right; the connection finds out."""
 
 
 LABEL_SIZE: Final = 104
@@ -67,6 +70,7 @@ class Request:
         "expects_continue",
         "fields",
         "keep_alive",
+        "logged",
         "scheme",
         "script_name",
         "stream_id",
@@ -93,6 +97,7 @@ class Request:
         self.keep_alive = keep_alive
         self.expects_continue = expects_continue
         self.script_name = script_name
+        self.logged: Any = None  # what the access log has made of it, for when the same bytes come again
 
     @property
     def method(self) -> str:
@@ -154,7 +159,7 @@ class Informational:
 
     __slots__ = ("headers", "status", "stream_id")
 
-    def __init__(self, status: int, headers: Iterable[Header] = (), stream_id: int = 1) -> None:
+    def __init__(self, status: int, headers: Headers = (), stream_id: int = 1) -> None:
         self.status = status
         self.headers = headers
         self.stream_id = stream_id
@@ -171,7 +176,7 @@ class ResponseHead:
     def __init__(
         self,
         status: int,
-        headers: Iterable[Header],
+        headers: Headers,
         body: bytes = b"",
         end_stream: bool = False,
         reason: str | None = None,
@@ -190,7 +195,7 @@ class Trailers:
 
     __slots__ = ("headers", "stream_id")
 
-    def __init__(self, headers: Iterable[Header], stream_id: int = 1) -> None:
+    def __init__(self, headers: Headers, stream_id: int = 1) -> None:
         self.headers = headers
         self.stream_id = stream_id
 
