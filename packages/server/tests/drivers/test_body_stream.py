@@ -4,28 +4,28 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import pytest
-from gunicorn.drivers.body_stream import BUFFER_SIZE, body_stream
+from gunicorn.drivers.body_stream import BUFFER_SIZE, LARGE, body_stream
 from gunicorn.drivers.runner import PeerGoneError
 from gunicorn.http.errors import InvalidChunk, RemoteProtocolError
-from gunicorn.http.events import Data, Disconnected
 
 
 class Source:
     """Gives *parts*, then the end: of the body, of the client, or a refusal."""
 
     def __init__(self, parts: list[bytes], end: Any = None) -> None:
-        self.events: list[Any] = [Data(part) for part in parts]
-        self.events.append(Data(b"", True) if end is None else end)
+        self.parts: list[Any] = [*parts, b"" if end is None else end]
         self.given = 0
+        self.asked: list[int] = []
         self.reported: list[RemoteProtocolError] = []
 
-    def next_data(self) -> Data | Disconnected:
+    def next_part(self, size: int) -> tuple[bytes, bool]:
         self.given += 1
-        event = self.events.pop(0)
-        if isinstance(event, Exception):
-            raise event
-        assert isinstance(event, (Data, Disconnected))
-        return event
+        self.asked.append(size)
+        part = self.parts.pop(0)
+        if isinstance(part, Exception):
+            raise part
+        assert isinstance(part, bytes)
+        return part, self.parts == []
 
     def report(self, error: RemoteProtocolError) -> None:
         self.reported.append(error)
@@ -82,7 +82,7 @@ def test_the_end_is_asked_for_once() -> None:
 @pytest.mark.parametrize("read", [lambda file: file.read(), lambda file: file.read(5), lambda file: file.readline()])
 def test_a_client_that_goes_is_an_error(read: Callable[[BinaryIO], Any]) -> None:
     with pytest.raises(PeerGoneError):
-        read(body_stream(Source([b"x"], Disconnected())))
+        read(body_stream(Source([b"x"], PeerGoneError("gone"))))
 
 
 @pytest.mark.parametrize("read", [lambda file: file.read(), lambda file: file.read(5), lambda file: file.readline()])
@@ -91,3 +91,42 @@ def test_a_refusal_is_reported_and_raised(read: Callable[[BinaryIO], Any]) -> No
     with pytest.raises(InvalidChunk):
         read(body_stream(source))
     assert [str(error) for error in source.reported] == ["bad (RFC 9112 section 7.1)"]
+
+
+# ---------------------------------------------------------------- large reads, past the buffer
+
+
+def test_a_large_read_asks_for_what_it_needs_and_hands_it_on_as_it_came() -> None:
+    part = b"x" * LARGE
+    source = Source([part, part])
+    file = body_stream(source)
+    assert file.read(LARGE) is part
+    assert file.read(LARGE) is part
+    assert file.read(LARGE) == b""
+    assert source.asked == [LARGE] * 3
+
+
+def test_a_large_read_is_filled_from_several_parts() -> None:
+    source = Source([b"b" * 10, b"c" * 20, b"d" * LARGE])
+    file = body_stream(source, b"a" * 5)
+    assert file.read(LARGE) == b"a" * 5 + b"b" * 10 + b"c" * 20 + b"d" * (LARGE - 35)
+    assert source.asked == [LARGE - 5, LARGE - 15, LARGE - 35]
+    assert file.read(LARGE) == b"d" * 35
+
+
+def test_large_reads_and_small_ones_in_turn() -> None:
+    body = bytes(range(256)) * 2000
+    file = body_stream(Source([body[place : place + 10_000] for place in range(0, len(body), 10_000)]))
+    found: list[bytes] = []
+    while part := file.read((LARGE, 10, LARGE * 2, BUFFER_SIZE)[len(found) % 4]):
+        found.append(part)
+        line = file.readline()
+        assert b"\n" not in line[:-1]
+        found.append(line)
+    assert b"".join(found) == body
+
+
+@pytest.mark.parametrize("end", [PeerGoneError("gone"), InvalidChunk("bad")])
+def test_errors_come_out_of_large_reads(end: Exception) -> None:
+    with pytest.raises(type(end)):
+        body_stream(Source([b"x"], end)).read(LARGE)

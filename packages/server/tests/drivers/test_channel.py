@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gunicorn.drivers import channel, spool
+from gunicorn.drivers import patience, spool
 from gunicorn.drivers.spool import MOST_IN_MEMORY
 
 Serve = Callable[..., Any]
@@ -306,7 +306,7 @@ def test_a_block_is_with_its_reader_before_the_next_is_asked_for(serve: Serve) -
 
 def test_a_reader_that_takes_nothing_is_given_up(serve: Serve, eventually: Eventually,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr(channel, "WRITE_TIMEOUT", 0.2)
+    monkeypatch.setattr(patience, "WRITE_TIMEOUT", 0.2)
     closed = threading.Event()
 
     class Body:
@@ -332,7 +332,7 @@ def test_a_reader_that_takes_nothing_is_given_up(serve: Serve, eventually: Event
 
 def test_a_whole_response_that_nobody_takes_is_given_up(serve: Serve, eventually: Eventually,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr(channel, "WRITE_TIMEOUT", 0.2)
+    monkeypatch.setattr(patience, "WRITE_TIMEOUT", 0.2)
 
     def app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
         start_response("200 OK", [])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from gunicorn.drivers import channel, crew
+from gunicorn.drivers import crew, patience
 
 Serve = Callable[..., Any]
 Eventually = Callable[..., Any]
@@ -395,7 +395,7 @@ def test_the_time_of_clients_is_not_the_application_s(serve_wsgi: Serve, eventua
 def test_a_reader_of_a_stream_that_takes_nothing_is_given_up(
     serve_wsgi: Serve, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel, "WRITE_TIMEOUT", 0.3)
+    monkeypatch.setattr(patience, "WRITE_TIMEOUT", 0.3)
     site = serve_wsgi(Streams(), threads=1)
     stream_slowly(site)
     eventually(lambda: site.connections == 1, "its connection")

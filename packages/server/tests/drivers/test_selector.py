@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from gunicorn.drivers import admission, channel, selector
+from gunicorn.drivers import admission, patience, selector
 from gunicorn.drivers.channel import Channel
 from gunicorn.drivers.runner import Runner
 from gunicorn.drivers.spool import MOST_IN_MEMORY
@@ -279,7 +279,7 @@ def test_a_client_at_work_loses_nothing_when_the_worker_ends(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
     """Its next request may be on the way: it has some time, and is told that the answer is the last."""
-    monkeypatch.setattr(channel, "ARRIVAL_TIMEOUT", 20.0)
+    monkeypatch.setattr(patience, "ARRIVAL_TIMEOUT", 20.0)
     site = serve(hello, policy={"keepalive": 600.0})
     peer = site.connect()
     peer.get()

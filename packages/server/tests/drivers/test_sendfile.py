@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gunicorn.drivers import channel, sendfile
+from gunicorn.drivers import patience, sendfile
 from gunicorn.drivers.sendfile import FileRange, SendableFile, regular_file
 
 Serve = Callable[..., Any]
@@ -150,7 +150,7 @@ def test_slow_readers_of_files_hold_nobody_up(serve: Serve, path: Path) -> None:
 def test_who_takes_nothing_or_leaves_is_given_up(
     serve: Serve, path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel, "WRITE_TIMEOUT", 0.2)
+    monkeypatch.setattr(patience, "WRITE_TIMEOUT", 0.2)
     before = len(os.listdir("/proc/self/fd"))
     site = serve(Files(lambda: open(path, "rb")))  # noqa: SIM115
     idle = len(os.listdir("/proc/self/fd"))

@@ -1,7 +1,7 @@
 """A client of the selector driver: its socket, its HTTP connection, and what is on the way to it.
 
 Made by ``drivers.selector`` for each connection, and by ``drivers.tls_channel`` in a kind of its own under TLS. Nothing
-here waits but :meth:`Channel.transmit` and :meth:`Channel.next_data`, which an application calls, and they wait as the
+here waits but :meth:`Channel.transmit` and :meth:`Channel.next_part`, which an application calls, and they wait as the
 driver says.
 """
 
@@ -13,14 +13,17 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from gunicorn.drivers.admission import Stage
+from gunicorn.drivers import patience
 from gunicorn.drivers.body_stream import body_stream
+from gunicorn.drivers.held import AVAILABLE, HeldBody
+from gunicorn.drivers.outbox import FileBecameShorterError, Outbox
 from gunicorn.drivers.poller import READ, WRITE
+from gunicorn.drivers.queues import open_window
 from gunicorn.drivers.runner import PeerGoneError
 from gunicorn.drivers.sendfile import FileRange, SendableFile
 from gunicorn.drivers.spool import Spool
 from gunicorn.http.errors import RemoteProtocolError, RequestTimeout
-from gunicorn.http.events import Data, Disconnected, Request
+from gunicorn.http.events import Data, Request
 from gunicorn.http.h1.connection import H1Connection
 from gunicorn.wsgi.environ import connection_environ
 
@@ -28,41 +31,25 @@ if TYPE_CHECKING:
     from gunicorn.drivers.selector import SelectorDriver
 
 RECEIVE_SIZE: Final = 65536  # bytes of one recv; measured: larger ones make malloc fetch new pages every time
-NOBODY: Final = 0  # or READ, WRITE: see Channel.standing
+NOBODY: Final = 0  # or READ, WRITE: see Channel.waits
 COLLECTED: Final = 65536  # bytes of a body that are received before an application may read the rest by itself
-MSG_MORE: Final = getattr(socket, "MSG_MORE", 0)
-WRITE_TIMEOUT: Final = 30.0  # seconds that an application waits for a reader that takes nothing
-LINGER_TIMEOUT: Final = 2.0  # seconds for the peer of a refused request to read the answer
-ARRIVAL_TIMEOUT: Final = 1.0  # seconds for the next request to arrive, or its first byte, when the worker ends
-
-
-class Outbox:
-    """What the peer did not take yet: bytes, and after them a part of a file."""
-
-    __slots__ = ("data", "file")
-
-    def __init__(self, data: memoryview, file: FileRange | None = None) -> None:
-        self.data = data
-        self.file = file
-
-    def close(self) -> None:
-        if self.file is not None:
-            self.file.close()
 
 
 class Channel:
     """A client's socket, its HTTP connection, and what the driver remembers about them.
 
     ``busy`` belongs to the thread that works on the channel; the poller leaves a busy channel alone. ``mask`` is what
-    the poller should look for, ``since`` when the state began that ``http.deadline()`` speaks of.
+    the poller should look for, ``since`` when the state began that ``http.deadline()`` speaks of. What ends channels
+    that wait too long is in ``drivers.patience``.
     """
 
     __slots__ = (
-        "_began", "_body", "_driver", "_environ", "_moved", "_recv", "_request", "_send", "_streaming", "_waits",
-        "busy", "closed", "disarmed", "fd", "http", "lingering", "mask", "outbox", "peer", "since", "sock",
+        "_body", "_driver", "_environ", "_recv", "_request", "_send", "_streaming", "began", "busy", "closed",
+        "disarmed", "fd", "http", "lingering", "mask", "moved", "outbox", "peer", "rest", "since", "sock", "waits",
     )  # fmt: skip
 
     secure = False
+    holds = AVAILABLE  # whether the kernel may keep bodies for it
     eager = True  # what a new connection wants has mostly come with it
 
     def __init__(self, driver: SelectorDriver, sock: socket.socket, peer: Any) -> None:
@@ -77,10 +64,11 @@ class Channel:
         self._environ: dict[str, Any] | None = None
         self._request: Request | None = None  # whose body is being received
         self._body: Spool | None = None
-        self._began = 0.0  # when the body began
-        self._moved = 0  # bytes of it that have come since
+        self.rest: HeldBody | None = None  # what is missing of it, and waits in the kernel until all is here
+        self.began = 0.0  # when the body began
+        self.moved = 0  # bytes of it that have come since
         self._streaming = False  # the application reads a body that is still arriving
-        self._waits = NOBODY  # for whom the application waits, which works on it otherwise
+        self.waits = NOBODY  # for whom the application waits (to READ, to WRITE), which works on it otherwise
         self.busy = True
         self.disarmed = False
         self.closed = False
@@ -139,6 +127,8 @@ class Channel:
         except RemoteProtocolError as error:
             self.refuse(error)
             return
+        if self._request is not None:
+            self._hold()
         self.flush()
 
     def refuse(self, error: RemoteProtocolError) -> None:
@@ -148,7 +138,19 @@ class Channel:
         self.lingering = True
         if self._body is not None:
             self._body.close()
+        if self.rest is not None:
+            self._let_go(self.rest)
         self.flush()
+
+    def dismiss(self, error: RemoteProtocolError) -> None:
+        """The same at once, without waiting until the peer has read the answer, since others need its place."""
+        self.report(error)
+        self.http.refuse(error)
+        try:
+            self._send(self.http.data_to_send())
+        except OSError:
+            pass
+        self.close()
 
     def report(self, error: RemoteProtocolError) -> None:
         """Log a refusal; once, where it is found."""
@@ -158,8 +160,8 @@ class Channel:
 
     def _begin_body(self, request: Request) -> None:
         self._request = request
-        self._began = self._driver.now
-        self._moved = 0
+        self.began = self._driver.now
+        self.moved = 0
         room = self._driver.room
         if room is not None:
             room.check(request.content_length)
@@ -170,7 +172,7 @@ class Channel:
         """Add to the body of the request at hand; serve it when that is complete, or when enough of it is here."""
         body, request = self._body, self._request
         assert request is not None
-        self._moved += len(event.data)
+        self.moved += len(event.data)
         if event.end_stream:
             self._request = None
             if body is None:
@@ -195,7 +197,48 @@ class Channel:
         request, self._request, self._body = self._request, None, None
         assert request is not None
         self._streaming = True
+        open_window(self.sock, self.http.body_ahead())
         self._serve(request, body_stream(self, begin))
+
+    def _hold(self) -> None:
+        """Let the rest of the body wait in the kernel, if it may, and serve its request once all of it is there."""
+        rest, request, body = self.rest, self._request, self._body
+        assert request is not None
+        if rest is None:
+            room, left = self._driver.room, self.http.body_ahead()
+            if room is None or not self.holds or not room.may_hold(request.content_length, left):
+                return
+            if body is not None and not body.in_memory:
+                return
+            self._recv = self._receive_rest
+            rest = self.rest = HeldBody(self.sock, room, left)
+        if not rest.here():
+            return
+        self.http.skip_body(rest.left)
+        self._request = self._body = None
+        body = body or Spool()
+        try:
+            self._serve(request, body_stream(rest, body.rewind().read()))
+        finally:
+            body.close()
+            if self.rest is not None and not self._let_go(rest):
+                self.close()
+
+    def _receive_rest(self, size: int) -> bytes:
+        """``recv`` while the rest of a body waits in the kernel: what that does not keep until all is there."""
+        rest = self.rest
+        assert rest is not None
+        if rest.here():
+            raise BlockingIOError  # so that advance() is called, which takes it
+        data = self.sock.recv(min(size, rest.left))
+        rest.left -= len(data)
+        return data
+
+    def _let_go(self, rest: HeldBody) -> bool:
+        """Drop what was not read of a held body; whether the connection can go on behind it."""
+        self.rest = None
+        self._recv = self.sock.recv
+        return rest.close()
 
     def _serve(self, request: Request, body: BinaryIO) -> None:
         environ = self._environ
@@ -211,25 +254,28 @@ class Channel:
             environ["wsgi.file_wrapper"] = self.wrap_file
         return environ
 
-    def next_data(self) -> Data | Disconnected:
-        """The next part of the body that the application reads, waiting for it.
+    def next_part(self, size: int) -> tuple[bytes, bool]:
+        """The next part of the body that the application reads, waiting for it; of up to *size* bytes where possible.
+        And whether it is the last.
 
         Raises :class:`RemoteProtocolError` for a body that is refused or too slow, PeerGoneError.
         """
         http = self.http
         while True:
-            event = http.next_event()
-            if event is not None:
-                assert isinstance(event, (Data, Disconnected))
+            ahead = http.body_ahead()
+            if not ahead:
+                event = http.next_event()
                 if isinstance(event, Data):
-                    self._moved += len(event.data)
+                    self.moved += len(event.data)
                     self._streaming = not event.end_stream
-                return event
-            data = http.data_to_send()
-            if data:  # 100 Continue
-                self.transmit(data)
+                    return event.data, event.end_stream
+                if event is not None:
+                    raise PeerGoneError("the client has gone away before the end of its request")
+                data = http.data_to_send()
+                if data:  # 100 Continue
+                    self.transmit(data)
             try:
-                data = self._recv(RECEIVE_SIZE)
+                data = self._recv((size if size < ahead else ahead) or RECEIVE_SIZE)
             except (BlockingIOError, InterruptedError) as pause:
                 limit = http.deadline()
                 if not self._wait(READ, getattr(pause, "mask", READ), limit):
@@ -237,10 +283,14 @@ class Channel:
                 continue
             except OSError as error:
                 raise PeerGoneError(f"the client has gone away: {error}") from error
-            if data:
-                http.receive_data(data)
-            else:
+            if not data:
                 http.receive_eof()
+            elif len(data) > ahead:
+                http.receive_data(data)
+            else:  # nothing but body, so it needs no parser
+                self.moved += len(data)
+                self._streaming = streaming = not http.skip_body(len(data))
+                return data, not streaming
 
     # ---------------------------------------------------------------- writing
 
@@ -267,7 +317,7 @@ class Channel:
         """Write *data* for an application that streams, and wait until the kernel has all of it.
 
         Only then the application goes on: PEP 3333 forbids to hold back what it yielded while it computes the next.
-        Raises :class:`PeerGoneError` when the peer is gone, or takes nothing for WRITE_TIMEOUT seconds.
+        Raises :class:`PeerGoneError` when the peer is gone, or takes nothing for patience.WRITE_TIMEOUT seconds.
         """
         if self.closed:
             raise PeerGoneError("the client has gone away")
@@ -276,19 +326,19 @@ class Channel:
             try:
                 view = view[self._send(view) :]
             except (BlockingIOError, InterruptedError) as pause:
-                if not self._wait(WRITE, getattr(pause, "mask", WRITE), WRITE_TIMEOUT):
-                    raise PeerGoneError(f"the client read nothing for {WRITE_TIMEOUT:.0f} seconds") from None
+                if not self._wait(WRITE, getattr(pause, "mask", WRITE), patience.WRITE_TIMEOUT):
+                    raise PeerGoneError(f"the client read nothing for {patience.WRITE_TIMEOUT:.0f} seconds") from None
             except OSError as error:
                 raise PeerGoneError(f"the client has gone away: {error}") from error
 
     def _wait(self, purpose: int, mask: int, limit: float | None) -> bool:
         """Wait, on behalf of the application, in order to read or to write; False when it took too long."""
-        self._waits = purpose
+        self.waits = purpose
         self.since = monotonic()
         try:
             return self._driver.wait(self, mask, limit)
         finally:
-            self._waits = NOBODY
+            self.waits = NOBODY
 
     def wrap_file(self, filelike: Any, block_size: int = RECEIVE_SIZE) -> SendableFile:
         """``wsgi.file_wrapper`` of this connection: a file that the kernel can send is sent by :meth:`send_file`."""
@@ -318,20 +368,14 @@ class Channel:
         """Write as much of the outbox as the peer takes now; whether that was all. A peer that is gone is closed."""
         outbox = self.outbox
         assert outbox is not None
-        file = outbox.file
         try:
-            while outbox.data:
-                # With a file to follow, the head travels in the first packet of it.
-                sent = self._send(outbox.data) if file is None else self.sock.send(outbox.data, MSG_MORE)
-                outbox.data = outbox.data[sent:]
-                self.since = monotonic()
-            while file is not None and file.left:
-                if not file.send(self.fd):
-                    self._driver.log.error("A file became shorter while it was sent to ip=%s", host_of(self.peer))
-                    self.close()
-                    return False
+            while outbox.write(self.sock, self._send):
                 self.since = monotonic()
         except (BlockingIOError, InterruptedError):
+            return False
+        except FileBecameShorterError:
+            self._driver.log.error("A file became shorter while it was sent to ip=%s", host_of(self.peer))
+            self.close()
             return False
         except OSError:
             self.close()
@@ -370,6 +414,8 @@ class Channel:
             self._body.close()
         if self.outbox is not None:
             self.outbox.close()
+        if self.rest is not None:
+            self._let_go(self.rest)
         try:
             self._driver.forget(self)
         finally:
@@ -378,74 +424,11 @@ class Channel:
     def begin_drain(self) -> None:
         """Make the request at hand the last one. A connection that waits for one has a little time left for it.
 
-        The client could not know that a request which is on its way is lost; see :meth:`check_deadline`.
+        The client could not know that a request which is on its way is lost; see ``patience.check_deadline``.
         """
         if not self.http.idle:
             self.http.drain()
         # What is received from now on is drained by on_ready().
-
-    # ---------------------------------------------------------------- time
-
-    def check_deadline(self, now: float) -> None:
-        """End a channel that stayed too long in its state: 408 within a request, silently between requests."""
-        if self.lingering:
-            limit: float | None = LINGER_TIMEOUT
-        elif self.outbox is not None:
-            limit = WRITE_TIMEOUT
-        elif self._driver.draining and self.http.idle:
-            limit = ARRIVAL_TIMEOUT
-        else:
-            limit = self.http.deadline()
-        if limit is None or now - self.since <= limit:
-            return
-        if self.lingering or self.outbox is not None:
-            self.close()
-        elif self.http.idle:
-            if not self._has_come():
-                self.close()
-        else:
-            self.refuse(RequestTimeout(f"the request was not complete after {limit:g} seconds"))
-
-    # ---------------------------------------------------------------- its place, when others wait for one
-
-    def standing(self, now: float) -> tuple[Stage, float, int] | None:
-        """What the channel waits for and how long it has, for ``admission.choose``; None when it is worked on."""
-        if self.busy:
-            if self._waits == WRITE:
-                return Stage.READER, now - self.since, 0
-            return (Stage.BODY, now - self._began, self._moved) if self._waits == READ else None
-        if self.lingering:
-            return Stage.GOODBYE, now - self.since, 0
-        if self.outbox is not None:
-            return Stage.READER, now - self.since, 0
-        if self.http.idle:
-            return (Stage.IDLE if self.http.served else Stage.SILENT), now - self.since, 0
-        if self.http.request is None:
-            return Stage.HEAD, now - self.since, 0
-        return Stage.BODY, now - self._began, self._moved
-
-    def give_up(self) -> None:
-        """End the channel, which keeps others waiting; by the polling thread."""
-        if self.busy:
-            # The application waits for the peer: it will find that the peer has gone.
-            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
-            return
-        if not (self.lingering or self.outbox is not None or self.http.idle):
-            error = RequestTimeout("the request takes long to come, and others wait for its place")
-            self.report(error)
-            self.http.refuse(error)
-            try:
-                self._send(self.http.data_to_send())
-            except OSError:
-                pass
-        self.close()
-
-    def _has_come(self) -> bool:
-        """Whether the peer has sent something at the last moment, of which the poller has not told yet."""
-        try:
-            return bool(socket.socket.recv(self.sock, 1, socket.MSG_PEEK))
-        except OSError:
-            return False
 
 
 def host_of(peer: Any) -> str:

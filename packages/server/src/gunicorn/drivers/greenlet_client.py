@@ -8,10 +8,7 @@ since when, is kept here for the driver's timekeeper, which ends what takes too 
 
 from __future__ import annotations
 
-import fcntl
 import io
-import struct
-import termios
 from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -20,26 +17,20 @@ from gevent.socket import SHUT_WR
 
 from gunicorn.drivers.admission import Stage, overstays
 from gunicorn.drivers.body_stream import body_stream
-from gunicorn.drivers.channel import (
-    ARRIVAL_TIMEOUT,
-    COLLECTED,
-    LINGER_TIMEOUT,
-    MSG_MORE,
-    RECEIVE_SIZE,
-    WRITE_TIMEOUT,
-    host_of,
-)
+from gunicorn.drivers.channel import COLLECTED, RECEIVE_SIZE, host_of
+from gunicorn.drivers.outbox import MSG_MORE
+from gunicorn.drivers.patience import ARRIVAL_TIMEOUT, LINGER_TIMEOUT, WRITE_TIMEOUT
+from gunicorn.drivers.queues import open_window, unsent
 from gunicorn.drivers.runner import PeerGoneError
 from gunicorn.drivers.sendfile import FileRange, SendableFile
 from gunicorn.http.errors import RemoteProtocolError, RequestTimeout
-from gunicorn.http.events import Data, Disconnected, Request
+from gunicorn.http.events import Data, Request
 from gunicorn.http.h1.connection import H1Connection
 from gunicorn.wsgi.environ import connection_environ
 
 if TYPE_CHECKING:
     from gunicorn.drivers.greenlet import GreenletDriver
 
-UPLOAD_SIZE: Final = 262144  # bytes of one recv within a body, which saves the most of what an upload costs
 TURN: Final = 1 << 20  # bytes that a stream may write, to a client that takes them at once, before others get a turn
 
 READABLE: Final = 1  # libev's masks
@@ -123,12 +114,7 @@ class Client:
                 while not isinstance(request := http.next_event(), Request):
                     if http.closing or not self.receive():
                         return
-                if request.end_stream:
-                    body: BinaryIO | None = io.BytesIO()
-                else:
-                    body = self._begin_body(request)
-                    if body is None:
-                        return
+                body: BinaryIO = io.BytesIO() if request.end_stream else self._begin_body(request)
             except RemoteProtocolError as error:
                 self.report(error)
                 http.refuse(error)
@@ -159,8 +145,8 @@ class Client:
         self._environ = environ
         return environ
 
-    def _begin_body(self, request: Request) -> BinaryIO | None:
-        """What the application reads its input from; None when the peer went away before it began.
+    def _begin_body(self, request: Request) -> BinaryIO:
+        """What the application reads its input from. Raises as :meth:`next_part`.
 
         A small body is received first, so that an application that ignores it leaves the connection usable, and a slow
         sender holds nothing of the application.
@@ -168,31 +154,41 @@ class Client:
         self._body_since, self._body_bytes = monotonic(), 0
         length = request.content_length
         if length is None or length > COLLECTED or request.expects_continue:
+            open_window(self._owner, length or 0)
             return body_stream(self)
         parts = []
-        while True:
-            event = self.next_data()
-            if not isinstance(event, Data):
-                return None
-            parts.append(event.data)
-            if event.end_stream:
-                return io.BytesIO(parts[0] if len(parts) == 1 else b"".join(parts))
+        ended = False
+        while not ended:
+            part, ended = self.next_part(RECEIVE_SIZE)
+            parts.append(part)
+        return io.BytesIO(parts[0] if len(parts) == 1 else b"".join(parts))
 
     # ---------------------------------------------------------------- receiving
 
-    def next_data(self) -> Data | Disconnected:
-        """The next part of the request's body, waiting for it.
+    def next_part(self, size: int) -> tuple[bytes, bool]:
+        """The next part of the request's body, waiting for it, of up to *size* bytes where possible; whether it is the
+        last.
 
         Raises :class:`RemoteProtocolError` for a body that is refused or too slow, PeerGoneError.
         """
         http = self._http
         while True:
-            event = http.next_event()
-            if isinstance(event, (Data, Disconnected)):
-                return event
-            self.flush()  # 100 Continue
-            if not self.receive():
-                return Disconnected()
+            ahead = http.body_ahead()
+            if not ahead:
+                event = http.next_event()
+                if isinstance(event, Data):
+                    return event.data, event.end_stream
+                if event is not None:
+                    raise PeerGoneError("the client has gone away before the end of its request")
+                self.flush()  # 100 Continue
+            data = self._next_bytes((size if size < ahead else ahead) or RECEIVE_SIZE)
+            if not data:
+                http.receive_eof()
+                continue
+            self._body_bytes += len(data)
+            if len(data) <= ahead:  # nothing but body, so it needs no parser
+                return data, http.skip_body(len(data))
+            http.receive_data(data)
 
     def receive(self) -> bool:
         """Give the connection what the peer sends next, waiting for it; False when an idle peer waited too long.
@@ -201,50 +197,58 @@ class Client:
         """
         http = self._http
         idle = http.idle
-        data = None
-        if http.request is not None or self.reads_first:  # more of its body is here already, mostly
-            data = self._receive_now()
+        data = self._next_bytes(RECEIVE_SIZE)
         if data is None:
-            if idle or http.request is not None:  # else a head that began earlier goes on
-                self._since = monotonic()
-            try:
-                data = self._receive_later()
-            except TimeoutError as error:  # thrown by end_wait()
-                if idle:
-                    data = self._receive_now()  # what came at the last moment counts
-                    if data is None:
-                        return False
-                    self.given_up = False
-                elif self.given_up:
-                    raise RequestTimeout(f"{error}") from None
-                else:
-                    raise RequestTimeout(f"the request was not complete after {http.deadline():g} seconds") from None
+            return False
         if not data:
             http.receive_eof()
             return True
         if idle:
             self._since = monotonic()
-        else:
-            self._body_bytes += len(data)
         http.receive_data(data)
         if self._driver.draining:
             http.drain()
         return True
 
-    def _receive_now(self) -> bytes | None:
+    def _next_bytes(self, size: int) -> bytes | None:
+        """What the peer sends next, ``b""`` for its end, waiting for it; None when an idle peer waited too long.
+
+        Raises as :meth:`receive`.
+        """
+        http = self._http
+        idle = http.idle
+        if http.request is not None or self.reads_first:  # more of its body is here already, mostly
+            data = self._receive_now(size)
+            if data is not None:
+                return data
+        if idle or http.request is not None:  # else a head that began earlier goes on
+            self._since = monotonic()
+        try:
+            return self._receive_later(size)
+        except TimeoutError as error:  # thrown by the timekeeper
+            if idle:
+                data = self._receive_now(size)  # what came at the last moment counts
+                if data is not None:
+                    self.given_up = False
+                return data
+            if self.given_up:
+                raise RequestTimeout(f"{error}") from None
+            raise RequestTimeout(f"the request was not complete after {http.deadline():g} seconds") from None
+
+    def _receive_now(self, size: int) -> bytes | None:
         """What is here; None for nothing, ``b""`` for the end."""
         try:
-            return self._recv(RECEIVE_SIZE if self._http.request is None else UPLOAD_SIZE)  # type: ignore[no-any-return]
+            return self._recv(size)  # type: ignore[no-any-return]
         except BlockingIOError:
             return None
         except OSError as error:
             raise PeerGoneError(f"the client has gone away: {error}") from error
 
-    def _receive_later(self) -> bytes:
+    def _receive_later(self, size: int) -> bytes:
         """What comes next. Raises TimeoutError when the timekeeper says so."""
         while True:
             self._wait(self._reader, TO_READ)
-            data = self._receive_now()
+            data = self._receive_now(size)
             if data is not None:
                 return data
 
@@ -353,7 +357,7 @@ class Client:
             self._sock.shutdown(SHUT_WR)
             while True:
                 self._wait(self._reader, TO_LINGER)
-                while data := self._receive_now():
+                while data := self._receive_now(RECEIVE_SIZE):
                     pass
                 if data is not None:
                     return
@@ -452,11 +456,3 @@ class Client:
         if self._http.request is not None:
             self._http.drain()
         # What is received from now on is drained by receive().
-
-
-def unsent(fd: int) -> int:
-    """How many bytes the kernel holds that the peer of the socket *fd* did not take yet; 0 where it does not tell."""
-    try:
-        return int(struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
-    except OSError:
-        return 0

@@ -22,12 +22,8 @@ from typing import Any, Final
 from gunicorn import SERVER, sock
 from gunicorn.drivers import sendfile
 from gunicorn.drivers.admission import LOOK_AGAIN, Shortage, choose, overstays
-from gunicorn.drivers.channel import ARRIVAL_TIMEOUT as ARRIVAL_TIMEOUT
-from gunicorn.drivers.channel import LINGER_TIMEOUT as LINGER_TIMEOUT
-from gunicorn.drivers.channel import RECEIVE_SIZE as RECEIVE_SIZE
-from gunicorn.drivers.channel import WRITE_TIMEOUT as WRITE_TIMEOUT
 from gunicorn.drivers.channel import Channel
-from gunicorn.drivers.channel import host_of as host_of
+from gunicorn.drivers.patience import check_deadline, give_up, standing
 from gunicorn.drivers.poller import EXCLUSIVE, READ, make_poller
 from gunicorn.drivers.runner import Runner
 from gunicorn.drivers.spool import SpoolRoom
@@ -282,13 +278,13 @@ class SelectorDriver:
         if not waiter.poll(0):
             return
         if not self._dispensable:
-            standings = ((channel, channel.standing(now)) for channel in list(self.channels.values()))
-            self._dispensable = choose((channel, *standing) for channel, standing in standings if standing)
+            standings = ((channel, standing(channel, now)) for channel in list(self.channels.values()))
+            self._dispensable = choose((channel, *stands) for channel, stands in standings if stands)
         while self._dispensable:
             channel = self._dispensable.pop()
-            standing = None if channel.closed else channel.standing(now)
-            if standing and overstays(*standing) > 0:
-                channel.give_up()
+            stands = None if channel.closed else standing(channel, now)
+            if stands and overstays(*stands) > 0:
+                give_up(channel)
                 if channel.closed:
                     self._next_look = 0.0  # somebody takes its place, and then the next who waits is looked for
                 return
@@ -304,7 +300,7 @@ class SelectorDriver:
             self._begin_drain(now)
         for channel in list(self.channels.values()):
             if not channel.busy:
-                channel.check_deadline(now)
+                check_deadline(channel, now, self.draining)
         if self._paused.is_set() and len(self.channels) < self._most_channels:
             self._resume()
         if self.draining and (not self.channels or now >= self._drain_until):

@@ -14,6 +14,8 @@ from gunicorn.http.errors import ContentTooLarge, SpoolFull
 
 MOST_IN_MEMORY: Final = 8 << 20  # bytes of one body
 MEMORY: Final = 64 << 20  # bytes of all bodies of a worker
+HELD: Final = 32 << 20  # bytes of them that may wait in the kernel besides (``drivers.held``)
+LEAST_HELD: Final = 65536  # bytes that a body must lack for that to pay
 
 
 class SpoolRoom:
@@ -28,11 +30,16 @@ class SpoolRoom:
         self.limit = disk
         self.disk = disk or 1 << 62  # bytes that are left
         self.memory = MEMORY
+        self.held = HELD
 
     def check(self, length: int | None) -> None:
         """Raises :class:`ContentTooLarge` for a body whose announced *length* could never be received."""
         if length is not None and self.limit and length > max(self.limit, MOST_IN_MEMORY):
             raise ContentTooLarge(f"a body of {length} bytes is over the limit of {self.limit}")
+
+    def may_hold(self, length: int | None, left: int) -> bool:
+        """Whether a body of *length* bytes, of which *left* have not come yet, may wait for them in the kernel."""
+        return length is not None and length <= MOST_IN_MEMORY and LEAST_HELD <= left <= self.held
 
 
 class Spool:
@@ -50,6 +57,10 @@ class Spool:
         self._parts: list[bytes] = []
         self._file: BinaryIO | None = None
         self.size = 0
+
+    @property
+    def in_memory(self) -> bool:
+        return self._file is None
 
     def write(self, data: bytes) -> None:
         """Append *data*.

@@ -114,6 +114,7 @@ class TLSChannel(Channel):
     __slots__ = ("_established", "_stream", "eager")
 
     secure = True
+    holds = False  # what lies in the kernel is encrypted
 
     def __init__(
         self, driver: SelectorDriver, sock: socket.socket, peer: Any, context: ssl.SSLContext, eager: bool, ragged: bool
