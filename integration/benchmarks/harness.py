@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 APPS = HERE / "apps"
 PATIENCE = 60.0  # seconds for a server to answer, or to end
 
@@ -67,6 +68,23 @@ class Peers:
         listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         wanted = {re.split(r"[\[=]", peer)[0] for peer in (*PEERS, *OPTIONAL_PEERS)}
         return {entry["name"]: entry["version"] for entry in listed if entry["name"] in wanted}
+
+
+def compiled(cache: Path) -> str:
+    """The Python of an environment in `cache` where this checkout's server is compiled (docs/compiled.md).
+
+    Raises subprocess.CalledProcessError where there is no C compiler.
+    """
+    folder = cache / f"compiled-{sys.version_info.major}.{sys.version_info.minor}"
+    python = str(folder / "bin" / "python")
+    say(f"compiling the server into {folder}")
+    if not Path(python).exists():
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "gevent", "uvloop"], check=True)
+    again = ["--force-reinstall", "--no-deps", "--no-cache-dir", str(ROOT / "packages" / "server")]
+    subprocess.run([*pip, *again], check=True, env={**os.environ, "HATCH_BUILD_HOOK_ENABLE_CUSTOM": "1"})
+    return python
 
 
 # Servers ------------------------------------------------------------------------------------------------------------

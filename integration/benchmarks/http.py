@@ -136,6 +136,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="under three minutes: fewer rounds, logs and latencies once"
     )
+    parser.add_argument("--compiled", action="store_true", help="ours with its hot modules compiled (docs/compiled.md)")
     parser.add_argument("--scenarios", metavar="NAMES", help=f"with commas, of: {', '.join(SCENARIOS)}")
     parser.add_argument("--servers", metavar="NAMES", help="with commas; sync, granian-wsgi …")
     parser.add_argument(
@@ -158,7 +159,8 @@ def measured(options: argparse.Namespace) -> Results:
     extent = QUICK if options.quick else FULL
     if options.rounds:
         extent = Extent(**{**extent.__dict__, "rounds": options.rounds})
-    available = candidates(peers)
+    python = harness.compiled(peers.folder.parent) if options.compiled else sys.executable
+    available = candidates(peers, python)
     names = chosen(options.servers, [one.name for one in available], "server")
     servers = [one for one in available if one.name in names and (one.target or options.servers or not options.quick)]
     scenarios = [SCENARIOS[name] for name in chosen(options.scenarios, list(SCENARIOS), "scenario")]
@@ -170,6 +172,7 @@ def measured(options: argparse.Namespace) -> Results:
             raise
         run.results.about = {
             **harness.about(peers, began),
+            "compiled": options.compiled,
             "quick": extent.rounds < FULL.rounds,
             "wrk": load.need_wrk(),
             "rounds": extent.rounds,
@@ -188,7 +191,7 @@ def main() -> int:
         sys.exit(f"{problem}")
     print(report.text(results))
     restricted = options.quick or options.scenarios or options.servers or options.rounds
-    if output := options.output or (None if restricted else DOCS):
+    if output := options.output or (None if restricted else DOCS / "compiled" if options.compiled else DOCS):
         report.write(results, output)
         say(f"written to {output}")
     return report.status(results)

@@ -31,14 +31,22 @@ INTRODUCTION = """# Benchmarks
 One worker on one core, keep-alive, the load on the other core; all servers in one run, under load in turn. This page,
 the plots and [results.json](results.json) are made by `hatch run bench:http`; how it measures, and what to beware of,
 is in [integration/benchmarks](../../integration/benchmarks/README.md). What resists,
-and why: [notes](notes.md). The dirty pool has [its own page](dirty.md).
+and why: [notes](notes.md). [Compiled](compiled/index.md), our server has figures of its own. The dirty pool has
+[its own page](dirty.md).
 
 ```{toctree}
 :hidden:
 
 notes
+compiled/index
 dirty
 ```
+"""
+
+COMPILED_INTRODUCTION = """# The same, compiled
+
+As [the page before](../index.md), with the hot modules of our server [compiled](../../compiled.md) from the same
+sources: `hatch run bench:http --compiled`.
 """
 
 
@@ -152,7 +160,7 @@ def circumstances(results: Results) -> str:
     return (
         f"{'A quick run, for orientation. ' if about['quick'] else ''}"
         f"Measured on {about['date']} in {about['minutes']} minutes on: {about['machine']}; Python {about['python']}; "
-        f"ours {about['gunicorn-server']}; {peers}; {about['wrk']}. "
+        f"ours {about['gunicorn-server']}{', compiled' if about.get('compiled') else ''}; {peers}; {about['wrk']}. "
         f"{about['rounds']} rounds of {about['seconds']} s each; latencies {about['paced_rounds']} rounds of "
         f"{about['paced_seconds']} s. The ratio is the median over the rounds, with their range.\n"
     )
@@ -165,7 +173,7 @@ def write(results: Results, folder: Path) -> None:
     pictures = plots.all_plots(results, {"wsgi": WSGI, "asgi": ASGI})
     for name, (_, svg) in pictures.items():
         (folder / f"{name}.svg").write_text(svg)
-    parts = [INTRODUCTION, circumstances(results)]
+    parts = [COMPILED_INTRODUCTION if results.about.get("compiled") else INTRODUCTION, circumstances(results)]
     parts += [f"![{caption}]({name}.svg)\n" for name, (caption, _) in pictures.items()]
     found = targets(results)
     parts.append(f"## Targets\n\n{sum(one.reached for one in found)} of {len(found)} are reached.\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,9 +32,9 @@ class Candidate:
         return Server(self.name + ("+log" if logging else ""), words, harness.cores()[0])
 
 
-def ours() -> list[Candidate]:
+def ours(python: str) -> list[Candidate]:
     words: tuple[str, ...] = (
-        sys.executable,
+        python,
         "-m",
         "gunicorn",
         "--bind",
@@ -109,5 +108,6 @@ def others(peers: Peers) -> list[Candidate]:
     return [one for one in found if one.name != "bjoern" or "bjoern" in installed]
 
 
-def candidates(peers: Peers) -> Sequence[Candidate]:
-    return [*ours(), *others(peers)]
+def candidates(peers: Peers, python: str) -> Sequence[Candidate]:
+    """All there are; ours run with the interpreter *python*."""
+    return [*ours(python), *others(peers)]

@@ -18,7 +18,7 @@ from gunicorn.http.events import Data, Informational, Request, ResponseHead
 from gunicorn.wsgi.environ import FileWrapper
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
-WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[Any]]
 Transmit = Callable[[bytes], None]
 """Writes bytes to the peer, waiting while it reads slowly. Raises OSError when the peer is gone."""
 
@@ -40,7 +40,7 @@ class Response:
         self._transmit = transmit
         self.request = request
         self.status = ""
-        self.headers: list[tuple[str, str]] = []
+        self.headers: Any = []
         self.sent = 0
         self.started = False
 
@@ -49,10 +49,13 @@ class Response:
         """The status as a number; 0 when the application has not given any yet."""
         return self._code if self.status else 0
 
-    def start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
-    ) -> Callable[[bytes], None]:
-        """PEP 3333's ``start_response``. A second call needs *exc_info*, which is raised when the head is out."""
+    # What comes from an application is typed Any: nothing has checked yet that it is what PEP 3333 says.
+
+    def start_response(self, status: Any, headers: Any, exc_info: ExcInfo | None = None) -> Callable[[bytes], None]:
+        """PEP 3333's ``start_response``: *status* is a str, *headers* a list of pairs of str.
+
+        A second call needs *exc_info*, which is raised when the head is out.
+        """
         if exc_info:
             try:
                 if self.started and exc_info[1] is not None:
@@ -74,12 +77,12 @@ class Response:
         self._connection.send(Informational(103, headers))
         self._transmit(self._connection.data_to_send())
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Any) -> None:
         """Send *data* as a part of the body, now, with the head before it if that is still due."""
         self._send(data, False)
         self._transmit(self._connection.data_to_send())
 
-    def end(self, data: bytes = b"") -> None:
+    def end(self, data: Any = b"") -> None:
         """End the response, with *data* as the last part of its body; the driver writes it."""
         if self.status and not self.started and type(data) is bytes:
             # What most applications do, without the detour.
@@ -113,7 +116,7 @@ class Response:
         self.sent += left
         return left
 
-    def _send(self, data: bytes, end: bool) -> None:
+    def _send(self, data: Any, end: bool) -> None:
         if not isinstance(data, bytes):
             raise LocalProtocolError(f"the application sent {type(data).__name__}, not bytes (PEP 3333)")
         if self.started:
@@ -147,7 +150,7 @@ def respond(app: WSGIApp, environ: dict[str, Any], response: Response) -> None:
             result.close()
 
 
-def _parse_status(status: str) -> tuple[int, str]:
+def _parse_status(status: Any) -> tuple[int, str]:
     code, _, reason = status.partition(" ") if isinstance(status, str) else ("", "", "")
     if len(code) != 3 or not code.isascii() or not code.isdigit():
         raise LocalProtocolError(f"status {status!r} is not three digits, a space and a reason (PEP 3333)")

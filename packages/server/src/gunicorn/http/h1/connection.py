@@ -10,8 +10,8 @@ The sending half is a framing: what the head promised about the body, and so wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from gunicorn.http.errors import (
     InvalidFraming,
@@ -22,7 +22,7 @@ from gunicorn.http.events import (
     REASONS,
     Data,
     Disconnected,
-    Header,
+    Headers,
     InEvent,
     Informational,
     OutEvent,
@@ -39,7 +39,7 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 LONGEST_REPEAT: Final = 2048  # bytes of a head that is remembered for the connection's next request
 
-Answer = tuple[tuple[list[Header], int, str | None, int], bytes, bytes]
+Answer = tuple[tuple[list[Any], int, str | None, int], bytes, bytes]
 """Headers, status, reason and length of a body, and what they became: the lines before the preamble, and after it."""
 
 
@@ -413,7 +413,7 @@ class H1Connection:
         if event.body or event.end_stream:
             self._send_data(event.body, event.end_stream)
 
-    def repeat(self, status: int, headers: Iterable[Header], body: bytes, reason: str | None = None) -> bytes | None:
+    def repeat(self, status: int, headers: Headers, body: bytes, reason: str | None = None) -> bytes | None:
         """The whole answer to the request at hand, made, if it differs from the last one in the body's bytes only.
 
         None: it does not, and :meth:`send` has to make it. What is returned is to be written at once.

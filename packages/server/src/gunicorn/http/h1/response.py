@@ -7,11 +7,10 @@ ones again and again, and a remembered line needs neither checking nor encoding.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from gunicorn.http.errors import LocalProtocolError
-from gunicorn.http.events import REASONS, Header
+from gunicorn.http.events import REASONS, Header, Headers
 from gunicorn.http.fields import FORBIDDEN_IN_VALUE, TOKEN
 
 PLAIN: Final = 0
@@ -56,7 +55,7 @@ def status_line(status: int, reason: str | None) -> bytes:
     return line
 
 
-def field_line(header: Header) -> tuple[bytes, int, int]:
+def field_line(header: Any) -> tuple[bytes, int, int]:
     """The finished line for *header*, its kind, and for LENGTH its number.
 
     Raises :class:`LocalProtocolError` for a name or value that could break out of its line: header injection ends here.
@@ -82,17 +81,17 @@ def field_line(header: Header) -> tuple[bytes, int, int]:
     if len(found[0]) <= LONGEST_KEPT:
         if len(known_lines) >= MOST_KEPT:
             known_lines.clear()
-        known_lines[tuple(header)] = found  # type: ignore[index]
+        known_lines[tuple(header)] = found
     return found
 
 
-def informational(status: int, headers: Iterable[Header]) -> bytes:
+def informational(status: int, headers: Headers) -> bytes:
     """An interim response (RFC 9110 section 15.2), whole."""
     first = known_status_lines.get((status, None)) or status_line(status, None)
     return b"".join([first, *trailer_lines(headers), b"\r\n"])
 
 
-def trailer_lines(headers: Iterable[Header]) -> list[bytes]:
+def trailer_lines(headers: Headers) -> list[bytes]:
     """The lines of fields outside of the final head, where none may frame a message (RFC 9110 section 6.5)."""
     made = [known_lines.get(header) or field_line(header) for header in headers]
     return [line for line, kind, _ in made if kind not in (LENGTH, HOP_BY_HOP, CLOSE)]
