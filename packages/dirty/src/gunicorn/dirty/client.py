@@ -6,6 +6,7 @@ loaded by its first use, so that importing this module loads no asyncio.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -307,6 +308,8 @@ def get_dirty_client(timeout: float | None = None) -> DirtyClient:
     client = _clients.get(key)
     if client is None:
         with _lock:
+            if not _clients:
+                atexit.register(close_dirty_client)  # nobody else knows of these connections
             client = _clients.setdefault(key, DirtyClient(*key))
     return client
 
