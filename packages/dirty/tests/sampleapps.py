@@ -223,6 +223,26 @@ class Counting(DirtyApp):
 
     stashes = ("counts", "made")
 
+    def read(self, table: str, key: str) -> Any:
+        return stash.get(table, key)
+
+    def read_while_stopped(self, table: str, key: str) -> Any:
+        """What is there, and what a read finds while the arbiter is stopped."""
+        value = stash.get(table, key)
+        os.kill(os.getppid(), signal.SIGSTOP)
+        try:
+            return [value, stash.StashClient(timeout=10).get(table, key)]
+        finally:
+            os.kill(os.getppid(), signal.SIGCONT)
+
+    def rewrite(self, table: str, key: str, times: int) -> int:
+        """How often a read did not find what was just written."""
+        wrong = 0
+        for number in range(times):
+            stash.put(table, key, number)
+            wrong += stash.get(table, key) != number
+        return wrong
+
     def count(self, times: int) -> int:
         for _ in range(times):
             value = stash.incr("counts", "n")

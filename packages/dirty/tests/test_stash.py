@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from gunicorn.dirty import stash
-from gunicorn.dirty.errors import DirtyProtocolError, StashError, StashFullError, StashKeyNotFoundError
+from gunicorn.dirty.errors import (
+    DirtyProtocolError,
+    StashError,
+    StashFullError,
+    StashKeyNotFoundError,
+)
 from gunicorn.dirty.protocol import make_stash_message
 
 COUNTING = "sampleapps:Counting"
@@ -136,6 +142,25 @@ def test_counting_from_everywhere_at_once_loses_nothing(pool: Any) -> None:
         thread.join()
     assert stash.get("counts", "n") == 250
     assert client.execute(COUNTING, "acount") == 251
+
+
+def test_a_worker_reads_what_it_knows_without_asking(pool: Any) -> None:
+    stash.put("known", "k", ["value"])
+    found = pool.client().execute(COUNTING, "read_while_stopped", "known", "k", timeout=20)
+    assert found == [["value"], ["value"]]
+
+
+def test_a_worker_never_reads_what_is_older_than_a_write_that_is_done(pool: Any) -> None:
+    client = pool.client()
+    for number in range(200):
+        stash.put("known", "k", number)
+        assert client.execute(COUNTING, "read", "known", "k") == number
+    stash.delete("known", "k")
+    with pytest.raises(StashKeyNotFoundError, match="Key not found: k"):
+        client.execute(COUNTING, "read", "known", "k")
+    with ThreadPoolExecutor(4) as threads:  # four threads of two workers, each with a key of its own
+        wrong = [threads.submit(client.execute, COUNTING, "rewrite", "known", f"k{number}", 200) for number in range(4)]
+        assert [one.result(60) for one in wrong] == [0, 0, 0, 0]
 
 
 def test_watching() -> None:

@@ -80,9 +80,14 @@ class Caller:
             return
         if end >= HEADER_SIZE and not rest and not self._body_left:
             magic, version, kind, length, request_id = HEADER.unpack_from(buffer.data)
-            if kind == REQUEST and length == end - HEADER_SIZE and magic == MAGIC and version == VERSION:
-                self._request(buffer, 0, end, request_id, length)  # one whole request: what nearly always comes
-                return
+            if length == end - HEADER_SIZE and magic == MAGIC and version == VERSION:
+                # One whole message: what nearly always comes.
+                if kind == REQUEST:
+                    self._request(buffer, 0, end, request_id, length)
+                    return
+                if kind == STASH:
+                    self.pool.stash.handle(self, request_id, bytes(buffer.view[HEADER_SIZE:end]))
+                    return
         self._rest = b""
         pos = 0
         while pos < end:

@@ -25,8 +25,10 @@ __all__ = [
     "Unset",
     "default_socket_path",
     "next_id",
+    "read_encoded",
     "read_header",
     "read_payload",
+    "read_value",
     "request_frame",
 ]
 
@@ -143,3 +145,22 @@ def read_payload(kind: int, payload: bytes | memoryview) -> Any:
     except ProtocolError as exc:
         raise DirtyProtocolError(f"malformed answer: {exc}", bytes(payload[:64])) from exc
     return None
+
+
+def read_encoded(kind: int, payload: bytes | memoryview) -> bytes:
+    """The value of a RESPONSE as the bytes that it is encoded with; raises like :func:`read_payload`."""
+    if kind != RESPONSE:
+        read_payload(kind, payload)
+        raise DirtyProtocolError("a stream came where one answer was due")
+    try:
+        return wire.read_encoded(payload)
+    except ProtocolError as exc:
+        raise DirtyProtocolError(f"malformed answer: {exc}", bytes(payload[:64])) from exc
+
+
+def read_value(encoded: bytes) -> Any:
+    """The value that is encoded so. Raises DirtyProtocolError."""
+    try:
+        return wire.value_of(encoded)
+    except ProtocolError as exc:
+        raise DirtyProtocolError(f"malformed answer: {exc}", encoded[:64]) from exc

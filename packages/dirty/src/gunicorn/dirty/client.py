@@ -17,7 +17,7 @@ from .errors import DirtyConnectionError, DirtyError, DirtyTimeoutError
 from .wire import CHUNK, END, Frame, Options
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from .aclient import AsyncConnections
 
@@ -106,9 +106,15 @@ class DirtyClient:
         return self._ask(frame, request_id, (action, app_path), options.deadline)
 
     def _ask(
-        self, frame: Frame, request_id: int, what: str | tuple[str, str], seconds: float | Unset | None = UNSET
+        self,
+        frame: Frame,
+        request_id: int,
+        what: str | tuple[str, str],
+        seconds: float | Unset | None = UNSET,
+        read: Callable[[int, bytes | memoryview], Any] = read_payload,
     ) -> Any:
-        """Send any request and return the value of its answer. `what` is for errors; action and app in a tuple."""
+        """Send any request and return what `read` makes of its answer. `what` is for errors; action and app in a
+        tuple."""
         if seconds is UNSET:
             seconds = self.timeout
         patience = deadline = None
@@ -128,7 +134,7 @@ class DirtyClient:
             raise self._broken(connection, exc, what, seconds) from None
         # The frame is whole: whatever it says, the connection is good for the next call.
         try:
-            return read_payload(kind, payload)
+            return read(kind, payload)
         finally:
             if connection.room is not None:
                 connection.done_reading()

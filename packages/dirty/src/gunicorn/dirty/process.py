@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from . import mirror
 from .call import PoolCall
 from .calls import SOCKET_VARIABLE
 from .channel import Channel
@@ -107,6 +108,7 @@ class WorkerProcess:
                 os.close(self.lifeline)
                 set_title(arbiter.config.proc_name, "dirty-worker")
                 os.environ[SOCKET_VARIABLE] = arbiter.listener.path  # for apps that call others, and the stash
+                mirror.install(arbiter.dispatcher.stash.store.counts, arbiter.listener.path)
                 worker = DirtyWorker(self.number, self.age, arbiter.pid, self.apps, arbiter.config)
                 arbiter.config.post_fork(arbiter, worker)
                 code = worker.run(theirs, lifeline)

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gunicorn_dirty_protocol import StashOp as Op
 
-from .calls import Attempts, next_id
+from . import mirror
+from .calls import Attempts, next_id, read_encoded, read_value
 from .client import DirtyClient, get_dirty_client
 from .errors import (
     DirtyConnectionError,
@@ -29,7 +30,7 @@ from .errors import (
     StashKeyNotFoundError,
     StashTableNotFoundError,
 )
-from .stash_operations import NAMES, RAISE, REPEATABLE, Key, Operations, stash_frame
+from .stash_operations import NAMES, RAISE, REPEATABLE, Key, Operations, get_frame, put_frame, stash_frame
 from .wire import NO_OPTIONS
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ __all__ = [
 ]
 
 _ABSENT: Any = object()
+_PUT, _GET = NAMES[Op.PUT], NAMES[Op.GET]
 
 
 class StashChange(NamedTuple):
@@ -81,6 +83,48 @@ class StashClient(Operations):
     def __init__(self, socket_path: str | None = None, timeout: float | None = None) -> None:
         """:param socket_path, timeout: as for :class:`~gunicorn.dirty.client.DirtyClient`"""
         self._client = get_dirty_client(timeout) if socket_path is None else DirtyClient(socket_path, timeout)
+        known = mirror.current
+        self._mirror = known if known is not None and known.path == self._client.socket_path else None
+
+    # These two are by far the most frequent, and have ways of their own for keys that are str.
+
+    def put(self, table: str, key: Key, value: Any, ttl: float | None = None) -> Any:
+        if ttl is not None or type(key) is not str:
+            return super().put(table, key, value, ttl)
+        known = self._mirror
+        before = known.count(table) if known is not None else 0
+        request_id = next_id()
+        frame, encoded = put_frame(request_id, table, key, value)
+        try:
+            answer = self._client._ask(frame, request_id, _PUT)
+        except DirtyConnectionError:
+            return super().put(table, key, value)
+        if known is not None:
+            known.keep_written(table, key, encoded, before)
+        return answer
+
+    def get(self, table: str, key: Key, default: Any = RAISE) -> Any:
+        if type(key) is not str:
+            return super().get(table, key, default)
+        known = self._mirror
+        if known is not None:
+            encoded = known.get(table, key)
+            if encoded is not None:
+                return read_value(encoded)
+            before = known.count(table)
+        request_id = next_id()
+        frame = get_frame(request_id, table, key)
+        try:
+            encoded = self._client._ask(frame, request_id, _GET, read=read_encoded)
+        except StashKeyNotFoundError:
+            if default is RAISE:
+                raise
+            return default
+        except DirtyConnectionError:
+            return super().get(table, key, default)
+        if known is not None:
+            known.keep_read(table, key, encoded, before)
+        return read_value(encoded)
 
     def _ask(self, op: Op, table: str, default: Any = RAISE, **fields: Any) -> Any:
         fields = {"op": int(op), "table": table, **fields}
@@ -265,8 +309,16 @@ class StashTable(MutableMapping[Any, Any]):
         return f"<StashTable {self.name!r}>"
 
 
+_own: StashClient | None = None
+
+
 def _default() -> StashClient:
-    return StashClient()
+    if mirror.current is None:
+        return StashClient()
+    global _own  # a worker's pool is always the same one
+    if _own is None:
+        _own = StashClient()
+    return _own
 
 
 def _of_default(name: str) -> Callable[..., Any]:

@@ -16,8 +16,9 @@ from gunicorn_dirty_protocol import StashOp as Op
 
 from .errors import DirtyError, DirtyProtocolError, StashError
 from .loop import Timer
+from .mirror import shared_counts
 from .stash_store import Bounds, Change, Key, StashStore, key_text
-from .wire import CHUNK, END, HEADER, MAGIC, RESPONSE, VERSION, chunk_frame, error_frame, whole
+from .wire import CHUNK, END, HEADER, MAGIC, RESPONSE, VERSION, chunk_frame, whole
 
 if TYPE_CHECKING:
     from .caller import Caller
@@ -29,10 +30,15 @@ _MAX_UNREAD = 1024 * 1024  # bytes of changes that a watcher may leave unread be
 
 
 _RESULT = b"\x21\x00\x00\x00\x01" + encode("result")
+_RESULT_SIZE = len(_RESULT)
 _TRUE, _FALSE = encode(True), encode(False)
 _KEY, _VALUE = encode("key"), encode("value")
 _PUT, _GET = int(Op.PUT), int(Op.GET)
-_STR = b"\x11"
+_HEAD_SIZE = 5
+_STR_HEAD = 0x11 << 32  # of a str: its code and its length are one number of five bytes
+_NO_FRONT = b"\xff"  # nothing that is encoded begins so
+_NUMBERS = (encode(0)[0], encode(0.5)[0])
+_NUMBER_SIZE = 9  # what has such a code and such a length is whole
 _MAX_FRONTS = 1024
 
 
@@ -40,10 +46,12 @@ class StashDesk:
     """Answers STASH messages. :ivar store: the tables"""
 
     def __init__(self, loop: Loop) -> None:
-        self.store = StashStore(self._tell)
+        self.store = StashStore(self._tell, shared_counts())
         self._loop = loop
         self._watchers: dict[str, list[_Watcher]] = {}
-        self._fronts: dict[bytes, tuple[int, str]] = {}  # what stands before the key: op and table
+        # What stands before the key, with its name: op and table. The last one is likely to be the next one, too.
+        self._fronts: dict[bytes, tuple[bytes, int, str]] = {}
+        self._front: tuple[bytes, int, str] = (_NO_FRONT, 0, "")
         self._expiry: Timer | None = None
         self._operations: dict[int, Callable[[str, dict[str, Any], dict[str, bytes]], bytes]] = {
             Op.PUT: self._put,
@@ -73,36 +81,36 @@ class StashDesk:
                 if value is None:
                     return  # a watcher is answered as things happen
         except ProtocolError as exc:
-            frame = error_frame(request_id, DirtyProtocolError(f"malformed STASH: {exc}", payload))
+            caller.send_error(request_id, DirtyProtocolError(f"malformed STASH: {exc}", payload))
         except DirtyError as exc:
-            frame = error_frame(request_id, exc)
+            caller.send_error(request_id, exc)
         else:
-            size = len(_RESULT) + len(value)
-            frame = b"".join((HEADER.pack(MAGIC, VERSION, RESPONSE, size, request_id), _RESULT, value))
-        caller.send_frame(frame)
+            size = _RESULT_SIZE + len(value)
+            caller.send_frame(HEADER.pack(MAGIC, VERSION, RESPONSE, size, request_id) + _RESULT + value)
 
     def _quick(self, payload: bytes) -> bytes | None:
         """Put and get with a short str as key, as the clients write them; None for everything else."""
-        at = payload.find(_KEY)
-        front = self._fronts.get(payload[:at])
-        if front is None:
-            return None
-        op, table = front
-        at += len(_KEY)
-        start = at + 5
-        end = start + int.from_bytes(payload[at + 1 : start], "big")
-        if payload[at : at + 1] != _STR or end > len(payload):
-            return None
+        front, op, table = self._front
+        if not payload.startswith(front):
+            found = self._fronts.get(payload[: payload.find(_KEY)])
+            if found is None:
+                return None
+            self._front = front, op, table = found
+        at = len(front)
+        start = at + _HEAD_SIZE
+        end = start + int.from_bytes(payload[at:start], "big") - _STR_HEAD
+        if not start <= end <= len(payload):
+            return None  # the key is no str: its code, the first byte, is another
         try:
             key = payload[start:end].decode()
         except UnicodeDecodeError:
             return None
         if op == _GET:
             return self.store.get(table, key, self._loop.now) if end == len(payload) else None
-        if payload[end : end + len(_VALUE)] != _VALUE:
+        if not payload.startswith(_VALUE, end):
             return None
         value = payload[end + len(_VALUE) :]
-        if decode_from(value)[1] != len(value):
+        if (len(value) != _NUMBER_SIZE or value[0] not in _NUMBERS) and decode_from(value)[1] != len(value):
             return None
         self.store.put(table, key, value, self._loop.now)
         return _TRUE
@@ -131,7 +139,7 @@ class StashDesk:
         if payload[: payload.find(_KEY)] == front:
             if len(self._fronts) >= _MAX_FRONTS:
                 self._fronts.clear()
-            self._fronts[front] = (op, table)
+            self._fronts[front] = (front + _KEY, op, table)
 
     # Operations: the table's name, all fields decoded, and each as it is on the wire
 

@@ -6,6 +6,7 @@ Without I/O; the blocking and the asyncio client (stash.py) derive from :class:`
 from __future__ import annotations
 
 import functools
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from gunicorn_dirty_protocol import StashOp as Op
 from .errors import DirtyProtocolError
 from .wire import HEADER, MAGIC, STASH, VERSION
 
-__all__ = ["NAMES", "RAISE", "REPEATABLE", "Key", "Operations", "stash_frame"]
+__all__ = ["NAMES", "RAISE", "REPEATABLE", "Key", "Operations", "get_frame", "put_frame", "stash_frame"]
 
 Key = str | int | bytes
 
@@ -23,7 +24,11 @@ RAISE: Any = object()
 # What may be asked again when the connection breaks, since asking twice does what asking once does.
 REPEATABLE = frozenset((Op.PUT, Op.GET, Op.KEYS, Op.CLEAR, Op.INFO, Op.ENSURE, Op.TABLES, Op.EXISTS, Op.ITEMS))
 _VALUE = encode("value")
+_VALUE_SIZE = len(_VALUE)
 _PUT, _GET = int(Op.PUT), int(Op.GET)
+_STR = 0x11
+_HEAD_SIZE = 5
+_pack_head = struct.Struct(">BI").pack
 NAMES = {op: f"stash {op.name.lower()}" for op in Op}
 
 
@@ -47,6 +52,28 @@ def stash_frame(request_id: int, fields: dict[str, Any]) -> bytes:
     except EncodeError as exc:
         raise DirtyProtocolError(f"this cannot be put into the stash: {exc}") from exc
     return HEADER.pack(MAGIC, VERSION, STASH, len(payload), request_id) + payload
+
+
+def put_frame(request_id: int, table: str, key: str, value: Any) -> tuple[bytes, bytes]:
+    """A PUT without `ttl`, and the value as it is encoded; raises like :func:`stash_frame`."""
+    try:
+        encoded = encode(value)
+        front, raw = _front(_PUT, table), key.encode()
+    except (EncodeError, UnicodeEncodeError) as exc:
+        raise DirtyProtocolError(f"this cannot be put into the stash: {exc}") from exc
+    size = len(front) + _HEAD_SIZE + len(raw) + _VALUE_SIZE + len(encoded)
+    header = HEADER.pack(MAGIC, VERSION, STASH, size, request_id)
+    return b"".join((header, front, _pack_head(_STR, len(raw)), raw, _VALUE, encoded)), encoded
+
+
+def get_frame(request_id: int, table: str, key: str) -> bytes:
+    """A GET; raises like :func:`stash_frame`."""
+    try:
+        front, raw = _front(_GET, table), key.encode()
+    except (EncodeError, UnicodeEncodeError) as exc:
+        raise DirtyProtocolError(f"this cannot be a key of the stash: {exc}") from exc
+    size = len(front) + _HEAD_SIZE + len(raw)
+    return b"".join((HEADER.pack(MAGIC, VERSION, STASH, size, request_id), front, _pack_head(_STR, len(raw)), raw))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from gunicorn_dirty_protocol import decode, encode
 
 from .errors import StashError, StashFullError, StashKeyNotFoundError, StashTableNotFoundError
+from .mirror import COUNTS, Counts, place_of
 
 __all__ = ["Bounds", "Change", "Entry", "Key", "StashStore", "Table"]
 
@@ -55,9 +56,15 @@ class Change(NamedTuple):
 
 
 class Table:
-    """One table. :ivar size: bytes that its entries count; :ivar watched: whether its changes are to be told"""
+    """One table.
 
-    __slots__ = ("bounds", "entries", "name", "size", "watched")
+    :ivar size: bytes that its entries count
+    :ivar watched: whether its changes are to be told
+    :ivar place: where its writes are counted (mirror.py)
+    :ivar unmirrored: whether workers keep nothing of it
+    """
+
+    __slots__ = ("bounds", "entries", "name", "place", "size", "unmirrored", "watched")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -65,6 +72,8 @@ class Table:
         self.entries: dict[Key, Entry] = {}  # in a table that evicts: the one used longest ago first
         self.size = 0
         self.watched = False
+        self.place = place_of(name)
+        self.unmirrored = False
 
 
 class StashStore:
@@ -73,8 +82,12 @@ class StashStore:
     :ivar changed: counts writes
     """
 
-    def __init__(self, tell: Callable[[Change], None] = lambda change: None) -> None:
-        """:param tell: is given each change of a table that is watched"""
+    def __init__(self, tell: Callable[[Change], None] = lambda change: None, counts: Counts | None = None) -> None:
+        """
+        :param tell: is given each change of a table that is watched
+        :param counts: where the writes of tables are counted
+        """
+        self.counts: Counts = [0] * COUNTS if counts is None else counts
         self.tables: dict[str, Table] = {}
         self.changed = 0
         self._tell = tell
@@ -95,6 +108,7 @@ class StashStore:
             table.bounds = bounds
             self.changed += 1
             if bounds.evict:
+                self._see_all_reads(table)
                 self._make_room(table, 0, 0)
         return table
 
@@ -105,6 +119,8 @@ class StashStore:
         self.clear(name)
         if not table.watched:
             del self.tables[name]
+            if table.unmirrored:
+                self.counts[table.place + 1] -= 1
         return True
 
     def info(self, name: str, now: float) -> dict[str, Any]:
@@ -268,7 +284,7 @@ class StashStore:
     def _write(self, table: Table, key: Key, value: bytes, expires: float | None, now: float) -> None:
         entries = table.entries
         old = entries.get(key)
-        size = _size(key, value) - (_size(key, old.value) if old is not None else 0)
+        size = len(value) - len(old[0]) if old is not None else _size(key, value)
         bounds = table.bounds
         if bounds.max_entries is not None or bounds.max_bytes is not None:
             self.expire(now)
@@ -283,8 +299,12 @@ class StashStore:
         entries[key] = Entry(value, expires)
         table.size += size
         if expires is not None and (old is None or old.expires != expires):
+            self._see_all_reads(table)
             self._end_at(expires, table.name, key)
-        self._note(table, "put", key, value)
+        self.changed += 1
+        self.counts[table.place] += 1
+        if table.watched:
+            self._tell(Change(table.name, "put", key, value))
 
     def _end_at(self, when: float, name: str, key: Key) -> None:
         self._ends_made += 1
@@ -321,8 +341,16 @@ class StashStore:
 
     def _note(self, table: Table, op: str, key: Key | None, value: bytes | None) -> None:
         self.changed += 1
+        self.counts[table.place] += 1
         if table.watched:
             self._tell(Change(table.name, op, key, value))
+
+    def _see_all_reads(self, table: Table) -> None:
+        """From now on, workers keep nothing of this table: time, and reading, change what is there."""
+        if not table.unmirrored:
+            table.unmirrored = True
+            self.counts[table.place + 1] += 1
+            self.counts[table.place] += 1
 
 
 def key_text(key: Key) -> str:

@@ -50,10 +50,12 @@ __all__ = [
     "error_frame",
     "read_chunk",
     "read_deadline",
+    "read_encoded",
     "read_request",
     "read_response",
     "request_frame",
     "response_frame",
+    "value_of",
     "whole",
     "write_deadline",
 ]
@@ -92,7 +94,9 @@ _DEADLINE_SIZE = 8
 _deadline = struct.Struct(">d")
 _int = struct.Struct(">q")
 _INT = encode(0)[0]
-_NONE = encode(None)
+_INT_SIZE = 9
+_CONSTANTS: dict[bytes, Any] = {encode(value): value for value in (None, False, True)}
+_MISSING: Any = object()
 
 
 class Options(NamedTuple):
@@ -311,17 +315,31 @@ def read_chunk(payload: bytes | memoryview) -> Any:
     return _field(payload, _DATA, "data")
 
 
+def read_encoded(payload: bytes | memoryview) -> bytes:
+    """The result in a RESPONSE's payload as the bytes that it is encoded with. Raises DecodeError or MessageError."""
+    payload = bytes(payload)
+    if payload.startswith(_RESULT):
+        return payload[len(_RESULT) :]
+    return encode(read_response(payload), LIMITS)
+
+
+def value_of(data: bytes | memoryview) -> Any:
+    """The value that is encoded so, in fewer steps where it is an int, None or a bool. Raises DecodeError."""
+    if len(data) == _INT_SIZE and data[0] == _INT:
+        return _int.unpack_from(data, 1)[0]
+    if len(data) <= 2:
+        found = _CONSTANTS.get(bytes(data), _MISSING)
+        if found is not _MISSING:
+            return found
+    return decode(data, LIMITS)
+
+
 def _field(payload: bytes | memoryview, front: bytes, name: str) -> Any:
     if len(payload) <= _SMALL:
         payload = bytes(payload)
-    at = len(front)
     # A dict with this one key is what everybody sends: what follows the front is the value.
-    if payload[:at] == front:
-        if len(payload) == at + 9 and payload[at] == _INT:
-            return _int.unpack_from(payload, at + 1)[0]
-        if payload[at:] == _NONE:
-            return None
-        return decode(payload[at:], LIMITS)
+    if payload[: len(front)] == front:
+        return value_of(payload[len(front) :])
     try:
         return decode(payload, LIMITS)[name]
     except (KeyError, TypeError):
