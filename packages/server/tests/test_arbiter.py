@@ -310,6 +310,16 @@ def test_an_address_in_use_ends_the_master_with_1(serve: Serve) -> None:
     assert "the address is in use" in second.output
 
 
+def test_settings_that_disappoint_are_warned_about(serve: Serve, short_path: Path) -> None:
+    (short_path / "c.py").write_text("tmp_upload_dir = '/nowhere'\n")
+    server = serve("-w", "0", "--log-level", "loud", "-c", "c.py")
+    server.wait_for("workers is 0: nothing is served until TTIN adds a worker")
+    server.wait_for("tmp_upload_dir '/nowhere' is no directory: large uploads will fail")
+    server.wait_for("loglevel 'loud' is none of critical, error, warning, info, debug: info is used")
+    server.send(signal.SIGTTIN)
+    assert server.get()
+
+
 def test_preload_loads_the_application_once_in_the_master(serve: Serve, short_path: Path) -> None:
     (short_path / "counted.py").write_text(
         "import os\nopen('loads', 'a').write(f'{os.getpid()} ')\nfrom probe import app\n"

@@ -139,11 +139,20 @@ class Arbiter(WorkerKeeper):
         self.log.info("Using worker: %s", self.cfg.worker_class_str)
         if hasattr(self.worker_class, "check_config"):
             self.worker_class.check_config(self.cfg, self.log)
+        self._warn_of_settings()
         self.services.configure(self.cfg, self.log)
         self.services.start(time.monotonic())
         self._set_title()
         systemd.sd_notify("READY=1\nSTATUS=Gunicorn arbiter booted", self.log)
         self.cfg.when_ready(self)
+
+    def _warn_of_settings(self) -> None:
+        """Say which settings will not do what their author hopes for, though one can serve with them."""
+        if not self.num_workers:
+            self.log.warning("workers is 0: nothing is served until TTIN adds a worker")
+        directory = self.cfg.tmp_upload_dir
+        if directory is not None and not os.path.isdir(directory):
+            self.log.warning("tmp_upload_dir %r is no directory: large uploads will fail", directory)
 
     def _set_title(self) -> None:
         proctitle.set_title(f"master [{self.proc_name}]")

@@ -102,7 +102,8 @@ class Logger:
         :raises ConfigError: when a logging configuration cannot be used.
         """
         self.cfg = cfg
-        self.loglevel = self.LOG_LEVELS.get(cfg.loglevel.lower(), logging.INFO)
+        level = (cfg.loglevel or "info").lower()
+        self.loglevel = self.LOG_LEVELS.get(level, logging.INFO)
         self._forget_configuration()
         self.error_log.setLevel(self.loglevel)
         self.access_log.setLevel(logging.INFO)
@@ -115,6 +116,8 @@ class Logger:
         self._set_syslog(cfg)
         self._apply_logconfig(cfg)
         self.access_log_enabled = type(self).access is not Logger.access or self._access_is_logged()
+        if level not in self.LOG_LEVELS:
+            self.warning("loglevel %r is none of %s: info is used", cfg.loglevel, ", ".join(self.LOG_LEVELS))
 
     def _formatter(self, fmt: str, datefmt: str | None = None) -> logging.Formatter:
         if self.cfg.log_json:

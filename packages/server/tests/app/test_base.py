@@ -171,6 +171,26 @@ def test_check_reports_what_does_not_load(capsys: pytest.CaptureFixture[str]) ->
     assert "there is no tornado worker" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--env", "A"), "raw_env (--env) 'A' is not NAME=value"),
+        (("--bind", "host:port"), "bind: "),
+        (("--access-logfile", "/nowhere/a.log"), "the log file '/nowhere/a.log' cannot be written"),
+        (("--log-config", "/nowhere.ini"), "the logging configuration '/nowhere.ini' does not exist"),
+    ],
+)
+def test_check_reports_what_would_end_a_start(
+    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        application("--check-config", "-k", "gunicorn.workers.base.Worker", *words).run()
+    assert caught.value.code == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
 def test_pythonpath_comes_first_in_its_order(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

@@ -146,15 +146,21 @@ class Application(BaseApplication):
         super().run()
 
     def _check(self) -> None:
-        """Load the application and the classes that the settings name; exit with 0 or 1."""
+        """Try what a start would do but listen: the settings' meaning, their classes and files, the application; exit
+        with 0 or 1.
+        """
         try:
-            self.cfg.logger_class  # noqa: B018 - reading it imports it
-            self.cfg.worker_class  # noqa: B018
+            self.cfg.worker_class  # noqa: B018 - reading it imports it
+            self.cfg.address  # noqa: B018 - and this parses it
+            os.environ.update(self.cfg.env)
+            logger_class = self.cfg.logger_class
+            if not self.cfg.capture_output:  # which would take the words that follow
+                logger_class(self.cfg)
             if self.cfg.is_ssl:
                 sock.ssl_context(self.cfg)
             self.load()
         except Exception as exc:
-            if not isinstance(exc, (ConfigError, AppImportError)):
+            if not isinstance(exc, (ConfigError, AppImportError, RuntimeError)):
                 traceback.print_exc()
             print(f"\nError while loading the application: {exc}", file=sys.stderr, flush=True)
             sys.exit(1)

@@ -85,8 +85,12 @@ def unknown(name: str, known: Iterable[str]) -> UnknownSetting:
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.75) -> str | None:
-    """The most similar known name, if one is similar enough."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
+    """The most similar known name, if one is similar enough; the one that goes on after it, if there is only one."""
+    known = list(known)
+    longer = [other for other in known if other.startswith(f"{name}_")]
+    if len(longer) == 1:
+        return longer[0]
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=cutoff)), None)
 
 
 class _Refuse(argparse.Action):

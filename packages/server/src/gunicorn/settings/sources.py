@@ -129,10 +129,11 @@ def apply_config_file(cfg: Config, location: str) -> None:
     """Read a configuration file and set what it says.
 
     A configuration file may hold helpers: names that it reads itself, imports, private names. Any other name that is
-    not a setting here but is known elsewhere, or is nearly one, is an error, since its author meant it to have an
-    effect.
+    known, but no setting here, is an error, since its author meant it to have an effect. One that is nearly a setting
+    gets a warning on standard error (there is no log yet): files in use may have such a slip, and must go on working.
 
-    :raises ConfigError: when it cannot be read; :raises SettingError: for a value that is refused or a misspelt name.
+    :raises ConfigError: when it cannot be read; :raises SettingError: for a value that is refused, or a setting that is
+        not here.
     """
     file = read_config_file(location)
     for name, value in file.values.items():
@@ -148,4 +149,5 @@ def _check_stray(cfg: Config, name: str, value: Any, origin: str) -> None:
         raise SettingError(name, f"{origin}: {reason}")
     near = None if reason is not None else absent.nearest(name, cfg.settings, MISSPELLING_CUTOFF)
     if near is not None:
-        raise SettingError(name, f"{origin}: there is no setting {name!r}; did you mean {near!r}?")
+        text = f"Warning: {origin}: there is no setting {name!r}, so it has no effect; did you mean {near!r}?"
+        print(text, file=sys.stderr, flush=True)
