@@ -1,9 +1,9 @@
 """The door that hooks import their response type from."""
 
 from gunicorn.http import wsgi
-from gunicorn.wsgi import environ, response
+from gunicorn.wsgi import file, response
 
 
 def test_it_leads_to_the_response() -> None:
     assert wsgi.Response is response.Response
-    assert wsgi.FileWrapper is environ.FileWrapper
+    assert wsgi.FileWrapper is file.FileWrapper

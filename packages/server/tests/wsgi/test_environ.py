@@ -7,7 +7,8 @@ import pytest
 from gunicorn import SERVER_SOFTWARE
 from gunicorn.http.h1.head import HeadReader
 from gunicorn.http.policy import Policy
-from gunicorn.wsgi.environ import REQUEST_KEYS, FileWrapper, build_environ, connection_environ, server_environ
+from gunicorn.wsgi.environ import REQUEST_KEYS, build_environ, connection_environ, server_environ
+from gunicorn.wsgi.file import FileWrapper
 
 LOCAL, PEER = ("127.0.0.1", 8000), ("10.0.0.1", 54321)
 
@@ -118,21 +119,3 @@ def test_no_request_changes_the_connection() -> None:
     assert connection == before
     assert "mine" not in build_environ(connection, request, io.BytesIO(), print)
     assert None not in [first[key] for key in REQUEST_KEYS]
-
-
-def test_file_wrapper_reads_blocks_and_closes() -> None:
-    file = io.BytesIO(b"abcdefg")
-    wrapper = FileWrapper(file, 3)
-    assert list(wrapper) == [b"abc", b"def", b"g"]
-    wrapper.close()
-    assert file.closed
-
-
-def test_file_wrapper_of_what_cannot_be_closed() -> None:
-    class Endless:
-        def read(self, size: int) -> bytes:
-            return b""
-
-    wrapper = FileWrapper(Endless())
-    assert list(wrapper) == []
-    assert not hasattr(wrapper, "close")

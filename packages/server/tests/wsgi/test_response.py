@@ -33,7 +33,7 @@ class Call:
             assert self.http.next_event() is not None
         self.app = app
         self.writes: list[bytes] = []
-        self.response = Response(self.http, request, self.writes.append)
+        self.response = Response(self.http, request, lambda parts: self.writes.append(b"".join(parts)))
         connection = connection_environ(server_environ(sys.stderr, True, True), None, ("127.0.0.1", 80), ("::1", 1))
         self.environ = build_environ(connection, request, io.BytesIO(body), self.response.early_hints)
 
@@ -125,7 +125,7 @@ def test_the_iterable_is_closed_after_an_error() -> None:
 
 
 def test_the_iterable_is_closed_when_the_client_has_gone() -> None:
-    def gone(data: bytes) -> None:
+    def gone(parts: list[bytes]) -> None:
         raise ConnectionResetError
 
     body = Body([b"a", b"b"])

@@ -12,7 +12,7 @@ import stat
 import tempfile
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from gunicorn.wsgi.environ import FileWrapper
+from gunicorn.wsgi.file import FileWrapper
 
 if TYPE_CHECKING:
     from gunicorn.wsgi.response import Response

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from collections.abc import Callable
+from typing import Any, BinaryIO, Final
 
 from gunicorn import SERVER_SOFTWARE
 from gunicorn.http.events import Request
 from gunicorn.http.fields import Field
-
-if TYPE_CHECKING:
-    from gunicorn.wsgi.response import Response
-
-BLOCK_SIZE: Final = 65536  # bytes that FileWrapper reads at a time, unless the application says otherwise
+from gunicorn.wsgi.file import FileWrapper
 
 REQUEST_KEYS: Final = (
     "REQUEST_METHOD", "RAW_URI", "PATH_INFO", "QUERY_STRING", "SERVER_PROTOCOL",
@@ -21,25 +17,6 @@ REQUEST_KEYS: Final = (
 
 Address = tuple[Any, ...] | str | bytes | None
 """A socket address as ``getsockname`` and ``accept`` give it: ``(host, port, …)``, or a path (often empty)."""
-
-
-class FileWrapper:
-    """``wsgi.file_wrapper``: iterates over a file-like object in blocks, and closes it (PEP 3333)."""
-
-    def __init__(self, filelike: Any, block_size: int = BLOCK_SIZE) -> None:
-        self.filelike = filelike
-        self.block_size = block_size
-        if hasattr(filelike, "close"):
-            self.close: Callable[[], None] = filelike.close
-
-    def deliver(self, response: Response) -> bool:
-        """Send the file without iterating over it; False when that cannot be, as here, where nobody knows how."""
-        return False
-
-    def __iter__(self) -> Iterator[bytes]:
-        read, size = self.filelike.read, self.block_size
-        while block := read(size):
-            yield block
 
 
 def server_environ(errors: Any, multithread: bool, multiprocess: bool) -> dict[str, Any]:

@@ -755,7 +755,7 @@ WRONG: dict[str, list[Any]] = {
     "header value with LF": [ResponseHead(200, [("A", "1\nB: 2")], b"", True)],
     "header value with NUL": [ResponseHead(200, [("A", "\0")], b"", True)],
     "header beyond latin-1": [ResponseHead(200, [("A", "€")], b"", True)],
-    "header that is no pair": [ResponseHead(200, [("A",)], b"", True)],  # type: ignore[list-item]
+    "header that is no pair": [ResponseHead(200, [("A",)], b"", True)],
     "reason with CRLF": [ResponseHead(200, [], b"", True, "OK\r\nA: 1")],
     "status of two digits": [ResponseHead(99, [], b"", True)],
     "interim status as final": [ResponseHead(103, [], b"", True)],
