@@ -147,6 +147,51 @@ def test_the_arbiters_crash_loses_running_calls_only_and_at_once(
     eventually(lambda: worker not in server.tree(), "the worker of the dead arbiter is gone")
 
 
+def test_two_servers_of_one_app_never_touch_each_other(
+    serve: Callable[..., Server], eventually: Callable[..., Any], tmp_path: Path
+) -> None:
+    """In one directory, with one name: only the addresses and control sockets are their own, as they have to be."""
+    one = serve(*options(tmp_path, "--dirty-workers", "1"))
+    first = one.ready("/pids").json
+    (path,) = (one.directory / "tmp").glob("gunicorn-dirty-*/pool.sock")
+    other = serve(*options(tmp_path, "--dirty-workers", "1", "--control-socket", "d"))
+    second = other.ready("/pids").json
+    assert not set(first) & set(second)
+    assert [server.ask("/visit").json[0] for server in (one, other)] == [1, 1], "each has a stash of its own"
+    # One is upset, dies and stops in every way; nothing of it reaches the other.
+    other.send(signal.SIGHUP)
+    eventually(lambda: other.ask("/pids").json[0] != second[0], "its pool has reloaded")
+    os.kill(second[1], signal.SIGKILL)
+    eventually(lambda: other.ask("/pids").json[1] != second[1], "it has another arbiter")
+    other.send(signal.SIGTERM)
+    assert other.wait() == 0
+    other.wait_until_gone()
+    assert path.exists()
+    assert one.ask("/pids").json == first
+    assert one.ask("/visit").json[0] == 2
+    third = serve(*options(tmp_path, "--dirty-workers", "1", "--control-socket", "d"))
+    third.ready("/pids")
+    third.send(signal.SIGKILL)
+    third.wait()
+    third.wait_until_gone()
+    assert one.ask("/pids").json == first
+    (third.directory / "d").unlink()  # which nobody was left to remove
+
+
+def test_nothing_that_forks_has_a_thread(
+    serve: Callable[..., Server], eventually: Callable[..., Any], tmp_path: Path
+) -> None:
+    server = serve(*options(tmp_path, "--dirty-workers", "1", "--dirty-threads", "3"))
+    worker, arbiter = server.ready("/pids").json
+    assert server.control_client("show all").returncode == 0
+    assert server.control_client(f"dirty stacks {worker}").returncode == 0
+    assert server.control_client("dirty add").returncode == 0
+    eventually(lambda: status(server).count(b'"state": "ready"') == 3, "pool and two workers are ready")
+    threads = [len(os.listdir(f"/proc/{pid}/task")) for pid in (server.pid, arbiter, worker)]
+    assert threads[:2] == [1, 1]
+    assert threads[2] >= 4, "the worker has its slots"
+
+
 def test_kill_9_of_the_master_leaves_nothing_of_a_busy_pool(
     serve: Callable[..., Server], eventually: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from gunicorn.dirty.protocol import BinaryProtocol
-from gunicorn_dirty_protocol import Request
+from gunicorn_dirty_protocol import Cancel, Request
 
 APP = "sampleapps:Sample"
 Wait = Callable[..., Any]
@@ -63,6 +64,28 @@ def test_requests_of_many_kinds_follow_one_another_on_a_connection(start: Any) -
             message = BinaryProtocol.read_message(sock)
             assert message["id"] == number
             assert message["result"] == (number if action == "echo" else pool.worker_pids()[0])
+
+
+@pytest.mark.parametrize("action", ["forever", "aforever"])
+def test_after_a_stream_was_given_up_nothing_more_of_it_comes(start: Any, action: str) -> None:
+    pool = start("--workers", "1").ready()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(20)
+        sock.connect(pool.path)
+        for number in range(1, 20, 2):
+            sock.sendall(BinaryProtocol.encode_request(number, APP, action, (50_000,)))
+            assert BinaryProtocol.read_message(sock)["type"] == "chunk"
+            sock.sendall(Cancel(number).to_bytes() + BinaryProtocol.encode_request(number + 1, APP, "echo", (number,)))
+            seen: list[tuple[str, int]] = []
+            while not seen or seen[-1] != ("response", number + 1):
+                message = BinaryProtocol.read_message(sock)
+                seen.append((message["type"], message["id"]))
+            assert message["result"] == number
+            kinds = [kind for kind, identity in seen if identity == number]
+            assert kinds[-1] == "error"  # the one answer that ends it
+            assert set(kinds[:-1]) <= {"chunk"}
+            assert len(seen) == len(kinds) + 1
+            assert seen.index(("error", number)) == len(seen) - 2
 
 
 def test_requests_come_in_any_pieces(start: Any) -> None:

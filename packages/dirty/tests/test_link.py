@@ -14,10 +14,12 @@ from gunicorn.dirty import wire
 from gunicorn.dirty.caller import Caller
 from gunicorn.dirty.config import AppSpec, PoolConfig
 from gunicorn.dirty.dispatch import Dispatcher
+from gunicorn.dirty.errors import DirtyCancelledError
 from gunicorn.dirty.link import SlotLink
 from gunicorn.dirty.loop import Loop
 from gunicorn.dirty.process import ProcessState
 from gunicorn.dirty.scheduler import Member
+from gunicorn.dirty.wire import error_frame
 from gunicorn_dirty_protocol import Cancel, End, Error
 
 APP = "sampleapps:Sample"
@@ -181,7 +183,7 @@ def test_bytes_without_a_call_break_the_worker(worker: Worker) -> None:
     assert worker.broken == ["slot 0 sent bytes without having a call"]
 
 
-def test_a_cancelled_call_gives_its_client_the_rest_of_the_frame_and_no_more(worker: Worker) -> None:
+def test_a_cancelled_call_gives_its_client_the_rest_of_the_frame_and_the_error_and_no_more(worker: Worker) -> None:
     call_id = worker.request()
     chunk = chunk_frame(call_id, "x" * 1000)
     worker.sock.sendall(chunk[:500])
@@ -194,10 +196,53 @@ def test_a_cancelled_call_gives_its_client_the_rest_of_the_frame_and_no_more(wor
     assert worker.cancelled == [(0, call_id, False)]
     worker.sock.sendall(chunk_frame(call_id, "unwanted") + End(call_id).to_bytes())
     worker.turn()
-    assert worker.client.recv(65536) == chunk_frame(5, "x" * 1000)
+    assert worker.client.recv(65536) == chunk_frame(5, "x" * 1000) + error_frame(5, DirtyCancelledError())
     assert worker.link.call is None
     assert not worker.broken
     assert worker.request(6) != call_id
+
+
+def test_an_answer_that_is_half_sent_when_its_call_is_cancelled_is_the_answer(worker: Worker) -> None:
+    call_id = worker.request()
+    answer = response_frame(call_id, "x" * 1000)
+    worker.sock.sendall(answer[:500])
+    worker.turn()
+    worker.client.sendall(Cancel(5).to_bytes())
+    worker.turn()
+    worker.sock.sendall(answer[500:])
+    worker.turn()
+    assert worker.client.recv(65536) == response_frame(5, "x" * 1000)
+    assert worker.link.call is None
+    assert worker.cancelled == []
+
+
+@pytest.mark.parametrize("rest_comes", [False, True])
+def test_a_deadline_within_a_frame_waits_for_its_rest_and_not_for_ever(worker: Worker, rest_comes: bool) -> None:
+    worker.processes[1] = SimpleNamespace(busy=[worker.link], number=1, pid=1)
+    worker.client.sendall(request_frame(5, "m:A", "go", [], {}, wire.Options(deadline=0.02)))
+    worker.client.sendall(request_frame(6, "m:A", "go", [], {}))  # waits, on the same connection
+    worker.turn()
+    call_id = int(wire.HEADER.unpack_from(worker.sock.recv(65536))[4])
+    chunk = chunk_frame(call_id, "x" * 1000)
+    worker.sock.sendall(chunk[:500])
+    worker.turn(0.03)
+    assert not worker.caller.closed
+    if rest_comes:
+        worker.sock.sendall(chunk[500:])
+        worker.turn()
+        received = worker.client.recv(65536)
+        assert received.startswith(chunk_frame(5, "x" * 1000))
+        assert b"DirtyTimeoutError" in received
+        assert not worker.caller.closed
+        worker.sock.sendall(error_frame(call_id, DirtyCancelledError()))
+        worker.turn()
+        assert len(worker.caller.calls) == 1
+        assert worker.link.call is not None, "the other call's turn has come"
+    else:
+        worker.turn(0.1)
+        assert worker.caller.closed
+    assert worker.cancelled == [(0, call_id, False)]
+    assert worker.pool.statistics["m:A"].timeouts == 1
 
 
 def test_a_call_that_does_not_end_has_its_worker_replaced_after_the_grace_period(worker: Worker) -> None:

@@ -16,8 +16,12 @@ from gunicorn.dirty.errors import (
 APP = "sampleapps:Sample"
 
 
+LIKE_AN_ERROR = {"error": {"error_type": "DirtyError", "message": "no error", "details": {}}}
+
+
 @pytest.mark.parametrize(
-    "value", [None, True, -1, 1.5, "é", b"\x00\xff", [1, [2]], {"k": None}, "x" * 200_000, b"y" * 3_000_000]
+    "value",
+    [None, True, -1, 1.5, "é", b"\x00\xff", [1, [2]], {"k": None}, LIKE_AN_ERROR, "x" * 200_000, b"y" * 3_000_000],
 )
 def test_values_come_back_as_they_went(shared: Any, value: Any) -> None:
     assert shared.client().execute(APP, "echo", value) == value

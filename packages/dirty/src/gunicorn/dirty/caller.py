@@ -121,7 +121,7 @@ class Caller:
         if kind == CANCEL:
             call = self.calls.get(request_id)
             if call is not None:
-                self.pool.abandon(call)
+                self.pool.give_up(call)
             elif request_id in self.watches:
                 self.watches[request_id].cancel()
         elif kind == STASH and stop - start == length:
@@ -236,6 +236,12 @@ class Caller:
         if self._body_of is call:
             self._body_of = None
             self.update_reading()
+
+    def forget(self, call: PoolCall) -> None:
+        """This call is no longer one that the client waits for."""
+        self.forget_body(call)
+        if self.calls.get(call.caller_id) is call:
+            del self.calls[call.caller_id]
 
     # To the client
 

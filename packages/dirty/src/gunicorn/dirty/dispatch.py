@@ -86,11 +86,7 @@ class Dispatcher:
             return False
         self.arbiter.log.warning("%s of %s is cancelled by an operator", call.action, call.app)
         error = DirtyCancelledError(f"{call.action} of {call.app} was cancelled by an operator")
-        waited = self.scheduler.drop(call)
-        link = call.slot
-        self._fail(call, error)
-        if not waited and isinstance(link, SlotLink):
-            self._end(link, call)
+        self._stop(call, error, self.cancel_grace)
         return True
 
     def worker_broken(self, process: WorkerProcess, reason: str) -> None:
@@ -152,7 +148,7 @@ class Dispatcher:
                 caller.forget_body(call)
             self.worker_broken(link.process, f"slot {link.index} answered a request that had not come whole")
             return
-        if link.ending:
+        if link.is_ending:
             link.ended()
         if not link.outbox.reading:
             link.outbox.resume()
@@ -164,8 +160,12 @@ class Dispatcher:
         if self.stopping:
             self.arbiter.stop_when_idle()
 
+    def give_up(self, call: PoolCall) -> None:
+        """The client has said that it no longer wants the call; it is answered nevertheless (docs/protocol.md, 3.4)."""
+        self._stop(call, DirtyCancelledError(), None)
+
     def abandon(self, call: PoolCall) -> None:
-        """The caller no longer wants the call."""
+        """The caller is gone."""
         caller = call.caller
         if caller is not None:
             caller.calls.pop(call.caller_id, None)
@@ -173,8 +173,8 @@ class Dispatcher:
             if caller is not None:
                 caller.forget_body(call)
             call.held = None
-        elif isinstance(call.slot, SlotLink):
-            self._end(call.slot, call)
+        elif isinstance(call.slot, SlotLink) and not call.slot.ending:
+            call.slot.end(call)
 
     def hung(self, link: SlotLink) -> None:
         """The call that the link was told to end has not ended."""
@@ -232,9 +232,12 @@ class Dispatcher:
             app, f"No workers available for dirty app: {app}" + (f" ({reason})" if reason else "")
         )
 
-    def _end(self, link: SlotLink, call: PoolCall) -> None:
-        if not link.ending:
-            link.end(call)
+    def _stop(self, call: PoolCall, error: DirtyError, patience: float | None) -> None:
+        """End a call that waits or runs, and tell its caller why; `patience` as for :meth:`SlotLink.end`."""
+        if self.scheduler.drop(call):
+            self._fail(call, error)
+        elif isinstance(call.slot, SlotLink) and not call.slot.ending:
+            call.slot.end(call, error, patience)
 
     def _fail(self, call: PoolCall, error: DirtyError) -> None:
         """Tell the caller that the call has failed, if it can still be told within its stream."""
@@ -293,13 +296,12 @@ class Dispatcher:
             for link in process.busy:
                 call = link.call
                 assert isinstance(call, PoolCall)
-                if link.ending or call.deadline is None:
+                if link.is_ending or call.deadline is None:
                     continue
                 if call.deadline <= now:
                     error = self._timed_out(call)
                     self.arbiter.log.warning("Dirty worker %d (pid %d): %s", process.number, process.pid, error)
-                    self._fail(call, error)
-                    self._end(link, call)
+                    link.end(call, error, self.cancel_grace)
                 elif following is None or call.deadline < following:
                     following = call.deadline
         if following is not None:

@@ -17,6 +17,7 @@ from .wire import CHUNK, END, ERROR, HEADER, HEADER_SIZE, MAGIC, RESPONSE, VERSI
 
 if TYPE_CHECKING:
     from .dispatch import Dispatcher
+    from .errors import DirtyError
     from .process import WorkerProcess
 
 __all__ = ["SlotLink"]
@@ -35,7 +36,7 @@ class SlotLink(Slot):
     """
 
     __slots__ = (
-        "_answer_left", "_buffer", "_cut", "_grace", "_last", "_padding", "_rest", "_sock",
+        "_answer_left", "_buffer", "_cut", "_grace", "_last", "_padding", "_parting", "_rest", "_sock",
         "closed", "ending", "failed", "index", "outbox", "pool", "process", "used",
     )  # fmt: skip
 
@@ -62,6 +63,7 @@ class SlotLink(Slot):
         self._answer_left = 0  # bytes of the current frame that are still to come from the worker
         self._last = False  # the current frame is the call's last
         self._cut = False  # to be ended at the end of the current frame, of which the client has had a part
+        self._parting: DirtyError | None = None  # what it is told then
         self._padding = 0
         self._grace: Timer | None = None
         self.outbox = Outbox(pool.loop, sock, self._on_events, self._drained)
@@ -86,19 +88,30 @@ class SlotLink(Slot):
         if isinstance(call, PoolCall) and call.body_left and call.caller is not None:
             call.caller.update_reading()
 
-    def end(self, call: PoolCall) -> None:
+    @property
+    def is_ending(self) -> bool:
+        """Whether its call was ended and has only a bounded time from then on."""
+        return self._grace is not None
+
+    def end(self, call: PoolCall, error: DirtyError | None = None, patience: float | None = None) -> None:
         """Nobody wants the call's answer any more: drop what comes of it, tell the worker, keep the slot until it is
         done.
 
-        When the client lives and has had part of a frame, it gets the rest of that frame first.
+        A client that lives is told `error`. When it has had part of a frame, it gets the rest of that frame first; or,
+        when that takes longer than `patience` seconds (None: as long as it takes), its connection is closed.
         """
         caller = call.caller
         if caller is not None:
-            caller.forget_body(call)
+            caller.forget(call)
             if not caller.closed and caller.is_inside_frame_of(self):
                 self._cut = True
+                self._parting = error
+                if patience is not None:
+                    self._grace = self.pool.loop.call_later(patience, lambda: self._cut_short(call))
                 return
             caller.release(self)
+            if error is not None:
+                caller.send_error(call.caller_id, error)
         self._cut = False
         call.caller = None
         self.ending = True
@@ -106,7 +119,14 @@ class SlotLink(Slot):
         call.body_left = 0
         self.outbox.resume()
         self.process.cancel(self.index, call.id, bool(self._padding))
+        if self._grace is not None:
+            self._grace.cancel()
         self._grace = self.pool.loop.call_later(self.pool.cancel_grace, lambda: self.pool.hung(self))
+
+    def _cut_short(self, call: PoolCall) -> None:
+        if self._cut and self.call is call and call.caller is not None:
+            call.caller.close()
+            self.end(call)
 
     def ended(self) -> None:
         """The call that was ended has come to its end."""
@@ -186,7 +206,7 @@ class SlotLink(Slot):
                 if end >= before:
                     self._cut = False
                     if not done:
-                        self.end(call)
+                        self.end(call, self._parting)
             else:
                 caller.deliver(self, buffer.view[:pos], self._answer_left > 0)
         if done:
