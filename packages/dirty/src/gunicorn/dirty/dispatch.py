@@ -126,17 +126,15 @@ class Dispatcher:
             raise DirtyOverloadedError(
                 call.app, f"{count} calls wait for {call.app} already (dirty_queue_size); try again later"
             ) from None
-        if slot is None:
-            return None
-        assert isinstance(slot, SlotLink)
-        call.started = now
-        slot.used += 1
-        return slot
+        link: SlotLink | None = slot  # type: ignore[assignment]  # the arbiter gives the schedule no other slots
+        if link is not None:
+            call.started = now
+            link.used += 1
+        return link
 
     def finished(self, link: SlotLink) -> None:
         """The link's call has had its last frame."""
-        call = link.call
-        assert isinstance(call, PoolCall)
+        call: PoolCall = link.call  # type: ignore[assignment]
         caller = call.caller
         if caller is not None:
             caller.calls.pop(call.caller_id, None)
@@ -190,10 +188,9 @@ class Dispatcher:
 
     def begin(self, link: SlotLink) -> None:
         """The schedule gave the link a call that had waited: send it."""
-        call = link.call
-        assert isinstance(call, PoolCall)
-        call.started = self.loop.now
-        self._limit(call, call.started)
+        call: PoolCall = link.call  # type: ignore[assignment]
+        call.started = now = self.loop.now
+        self._limit(call, now)
         link.used += 1
         link.start(call)
 

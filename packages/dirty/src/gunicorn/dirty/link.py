@@ -169,11 +169,10 @@ class SlotLink(Slot):
         if end == len(rest):
             self.lost()
             return False
-        call = self.call
+        call: PoolCall | None = self.call  # type: ignore[assignment]
         if call is None:
             self.pool.worker_broken(self.process, f"slot {self.index} sent bytes without having a call")
             return False
-        assert isinstance(call, PoolCall)
         if end >= HEADER_SIZE and not rest and not self._answer_left and not self._cut:
             magic, version, kind, length, number = HEADER.unpack_from(buffer.data)
             if (

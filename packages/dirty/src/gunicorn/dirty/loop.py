@@ -24,6 +24,7 @@ WRITE = 4
 HANGUP = 16  # reported whether asked for or not: the peer is gone in both directions, or the descriptor is broken
 
 _EPOLLERR = 8
+_NEVER = float("inf")
 
 
 class Watched(Protocol):
@@ -163,16 +164,17 @@ class Loop:
         handlers, poll, timers, monotonic = self._handlers, self._poller.poll, self._timers, time.monotonic
         while self._running:
             if timers:  # a cancelled one at the front only wakes for nothing, once
-                delay = timers[0][0] - now
-                ready = poll(delay if delay > 0 else 0)
+                due = timers[0][0]
+                ready = poll(due - now if due > now else 0)
             else:
+                due = _NEVER
                 ready = poll()
             self.now = now = monotonic()
             for fd, events in ready:
                 entry = handlers.get(fd)
                 if entry is not None:  # else an earlier handler of this round has closed it
                     entry[0](events if events < _EPOLLERR else events | HANGUP)
-            if timers and timers[0][0] <= now:
+            if now >= due:
                 self._run_timers()
 
     def stop(self) -> None:

@@ -308,8 +308,11 @@ class Scheduler:
         call.slot = slot
 
     def _next_for(self, slot: Slot) -> Call | None:
+        apps = slot.member._apps_of(slot)
+        if len(apps) == 1:
+            return self._first(apps[0])
         best: tuple[int, int, Call] | None = None
-        for path in slot.member._apps_of(slot):
+        for path in apps:
             queue = self._queues.get(path)
             head = queue.head() if queue is not None and queue.length else None
             if head is not None and (best is None or head < best):
@@ -318,6 +321,20 @@ class Scheduler:
             return None
         self._unqueue(best[2], self._queues[best[2].app])
         return best[2]
+
+    def _first(self, app: str) -> Call | None:
+        """Take out the first call that waits for this app."""
+        queue = self._queues.get(app)
+        if queue is None or not queue.length:
+            return None
+        heap = queue.heap
+        while True:  # it is there
+            call = heapq.heappop(heap)[2]
+            if call.queued:
+                call.queued = False
+                queue.length -= 1
+                self.waiting -= 1
+                return call
 
     def _unqueue(self, call: Call, queue: _Queue) -> None:
         call.queued = False

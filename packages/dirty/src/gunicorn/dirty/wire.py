@@ -82,6 +82,7 @@ _pack = HEADER.pack
 _LARGE = 262144  # bytes from which on a frame is not joined
 _DICT_OF_ONE = b"\x21\x00\x00\x00\x01"
 _RESULT = _DICT_OF_ONE + encode("result")
+_RESULT_SIZE = len(_RESULT)
 _DATA = _DICT_OF_ONE + encode("data")
 _APP_PATH, _ACTION, _ARGS, _KWARGS = (encode(key) for key in ("app_path", "action", "args", "kwargs"))
 _DEADLINE, _PRIORITY = encode("deadline"), encode("priority")
@@ -160,6 +161,9 @@ def request_frame(
         pieces += encode_chunks(kwargs, LIMITS)
     else:
         pieces.append(_NO_KWARGS)
+    size = len(front) + sum(map(len, pieces))
+    if size < _SMALL:
+        return b"".join((_pack(MAGIC, VERSION, REQUEST, size, request_id), front, *pieces))
     return _frame(REQUEST, request_id, front, pieces)
 
 
@@ -234,7 +238,11 @@ def _front_of(route: Route) -> bytes:
 
 def response_frame(request_id: int, result: Any) -> Frame:
     """A RESPONSE. Raises EncodeError when the result cannot be carried."""
-    return _frame(RESPONSE, request_id, _RESULT, encode_chunks(result, LIMITS))
+    pieces = encode_chunks(result, LIMITS)
+    if len(pieces) == 1 and len(pieces[0]) < _SMALL:
+        piece = pieces[0]
+        return _pack(MAGIC, VERSION, RESPONSE, _RESULT_SIZE + len(piece), request_id) + _RESULT + piece
+    return _frame(RESPONSE, request_id, _RESULT, pieces)
 
 
 def chunk_frame(request_id: int, data: Any) -> Frame:
@@ -307,6 +315,8 @@ def write_deadline(route: Route, payload: bytearray, start: int, seconds: float)
 
 def read_response(payload: bytes | memoryview) -> Any:
     """The result in a RESPONSE's payload. Raises DecodeError or MessageError."""
+    if type(payload) is bytes and payload.startswith(_RESULT):
+        return value_of(payload[_RESULT_SIZE:])
     return _field(payload, _RESULT, "result")
 
 
@@ -319,7 +329,7 @@ def read_encoded(payload: bytes | memoryview) -> bytes:
     """The result in a RESPONSE's payload as the bytes that it is encoded with. Raises DecodeError or MessageError."""
     payload = bytes(payload)
     if payload.startswith(_RESULT):
-        return payload[len(_RESULT) :]
+        return payload[_RESULT_SIZE:]
     return encode(read_response(payload), LIMITS)
 
 
