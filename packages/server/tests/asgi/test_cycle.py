@@ -333,3 +333,46 @@ def test_whatever_body_comes_in_whatever_parts_the_application_gets_all_of_it(pa
         more = message["more_body"]
     assert received == b"".join(parts)
     assert more == cut
+
+
+class TestFileHead:
+    def test_the_length_is_the_files_unless_the_application_says_it(self) -> None:
+        made = cycle()
+        made.event_for(start(206, [(b"a", b"b")]))
+        head = made.file_head(7)
+        assert (head.status, head.headers, head.body, head.end_stream) == (
+            206,
+            [(b"a", b"b"), (b"content-length", b"7")],
+            b"",
+            False,
+        )
+        assert made.begun
+        made = cycle()
+        made.event_for(start(200, [[b"Content-Length", bytearray(b"7")]]))
+        assert made.file_head(7).headers == [(b"Content-Length", b"7")]
+
+    @pytest.mark.parametrize("declared", [b"6", b"8", b"x", b""])
+    def test_another_length_is_refused_before_anything_changes(self, declared: bytes) -> None:
+        made = cycle()
+        made.event_for(start(200, [(b"content-length", declared)]))
+        with pytest.raises(LocalProtocolError, match="the file has 7 bytes"):
+            made.file_head(7)
+        assert made.state == STARTED
+
+    @pytest.mark.parametrize(
+        ("before", "text"),
+        [
+            ([], "start has to come first"),
+            ([start(announced=True)], "no room for the trailers"),
+            ([start(), body(more=True)], "a part of another one was sent already"),
+            ([start(), body()], "already complete"),
+        ],
+    )
+    def test_out_of_order(self, before: list[Any], text: str) -> None:
+        made = cycle()
+        for each in before:
+            made.event_for(each)
+        state = made.state
+        with pytest.raises(LocalProtocolError, match=f"http.response.pathsend for POST /x: .*{text}"):
+            made.file_head(7)
+        assert made.state == state

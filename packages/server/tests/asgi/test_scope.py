@@ -41,6 +41,7 @@ def test_all_keys_of_a_plain_request() -> None:
         "extensions": {
             "http.response.early_hint": {},
             "http.response.informational": {},
+            "http.response.pathsend": {},
             "http.response.trailers": {},
         },
     }
@@ -85,7 +86,7 @@ def test_header_names_are_lower_case_and_duplicates_keep_their_order() -> None:
 def test_http_1_0_gets_no_interim_responses_and_no_trailers() -> None:
     made = scope("GET / HTTP/1.0")
     assert made["http_version"] == "1.0"
-    assert made["extensions"] == {}
+    assert made["extensions"] == {"http.response.pathsend": {}}
 
 
 def test_https_by_tls_and_by_a_trusted_proxy() -> None:

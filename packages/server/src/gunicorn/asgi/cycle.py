@@ -141,6 +141,22 @@ class HTTPCycle:
             self._trailers = []
         self.state = STARTED
 
+    def file_head(self, size: int) -> ResponseHead:
+        """The head of a response that ``http.response.pathsend`` ends with a file of *size* bytes.
+
+        Raises :class:`LocalProtocolError` for a message out of order, and where Content-Length says something else.
+        """
+        if self.state != STARTED or self._trailers is not None:
+            raise self._out_of_order("http.response.pathsend")
+        headers = self.plain_headers()
+        declared = [value for name, value in headers if name.lower() == b"content-length"]
+        if not declared:
+            headers = [*headers, (b"content-length", b"%d" % size)]
+        elif any(value.strip() != b"%d" % size for value in declared):
+            raise LocalProtocolError(f"Content-Length is {declared[0]!r}, but the file has {size} bytes")
+        self.state = STREAMING
+        return ResponseHead(self.status, headers)
+
     @property
     def begun(self) -> bool:
         """Whether the response's head was put on the wire, so that no other response can be given."""
@@ -206,6 +222,10 @@ class HTTPCycle:
         reason = reasons[self.state]
         if kind == "http.response.trailers" and self.state in (STARTED, STREAMING):
             reason = "they come after the body, and http.response.start has to announce them by trailers=True"
+        elif kind == "http.response.pathsend" and self.state == STARTED:
+            reason = "a file has no room for the trailers that were announced"
+        elif kind == "http.response.pathsend" and self.state == STREAMING:
+            reason = "a file is the whole body, and a part of another one was sent already"
         return LocalProtocolError(f"{kind} for {request.method} {request.uri}: {reason}")
 
     def __repr__(self) -> str:

@@ -24,13 +24,18 @@ Address = tuple[str, int | None]
 _HTTP_VERSIONS: Final = {(1, 0): "1.0", (1, 1): "1.1", (2, 0): "2"}
 _ASGI: Final = {"version": "3.0", "spec_version": SPEC_VERSION}
 _copy_asgi: Final = _ASGI.copy
+_FILES: Final[dict[str, dict[str, Any]]] = {"http.response.pathsend": {}}
 # What HTTP/1.0 does not have is not offered there: interim responses (RFC 9110 section 15.2), and trailers.
 _MODERN: Final[dict[str, dict[str, Any]]] = {
     "http.response.early_hint": {},
     "http.response.informational": {},
     "http.response.trailers": {},
 }
-_EXTENSIONS: Final[dict[tuple[int, int], dict[str, dict[str, Any]]]] = {(1, 0): {}, (1, 1): _MODERN, (2, 0): _MODERN}
+_EXTENSIONS: Final[dict[tuple[int, int], dict[str, dict[str, Any]]]] = {
+    (1, 0): _FILES,
+    (1, 1): {**_FILES, **_MODERN},
+    (2, 0): _MODERN,
+}
 
 
 class ScopeMaker:

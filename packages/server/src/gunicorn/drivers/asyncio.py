@@ -61,6 +61,7 @@ class HTTPProtocol(asyncio.Protocol):
         "server",
         "since",
         "transport",
+        "unsent_file",
         "writable",
     )
 
@@ -81,6 +82,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._deaf = False  # reading is paused
         self._eof = False  # the client sends no more
         self._stalled = False  # a next request may be there, but the client does not read the last response
+        self.unsent_file = 0  # bytes that are still to be sent past the transport, while the client does not read
         self._unsent = 0  # bytes that the client had not taken when that was last looked at
         self._unsent_since = 0.0  # monotonic seconds: when it took some, as far as that is known
         self._lingering = False  # all is said; what still comes is thrown away
@@ -151,9 +153,7 @@ class HTTPProtocol(asyncio.Protocol):
             self.server.watch_gone(exchange)
 
     def pause_writing(self) -> None:
-        self.writable = False
-        self._unsent = self.transport.get_write_buffer_size()
-        self._unsent_since = monotonic()
+        self.wait_for_reader(0)
 
     def resume_writing(self) -> None:
         self.writable = True
@@ -163,6 +163,13 @@ class HTTPProtocol(asyncio.Protocol):
         self._wake_senders()
 
     # ---------------------------------------------------------------- called by the exchange
+
+    def wait_for_reader(self, unsent_file: int) -> None:
+        """Nothing more can be written until ``resume_writing``; of a file *unsent_file* bytes are to come."""
+        self.writable = False
+        self.unsent_file = unsent_file
+        self._unsent = self._left()
+        self._unsent_since = monotonic()
 
     async def drained(self) -> None:
         """Wait until the transport takes more, or is lost."""
@@ -262,7 +269,7 @@ class HTTPProtocol(asyncio.Protocol):
         """What it waits for, for how many seconds, and the bytes that came in that time; None when it does not wait."""
         exchange = self.exchange
         if not self.writable or self.transport.is_closing():
-            left = self.transport.get_write_buffer_size()
+            left = self._left()
             if left < self._unsent:
                 self._unsent_since = now
             self._unsent = left
@@ -308,6 +315,10 @@ class HTTPProtocol(asyncio.Protocol):
             self._close(linger=False)
 
     # ---------------------------------------------------------------- own
+
+    def _left(self) -> int:
+        """Bytes that the client has not taken."""
+        return self.transport.get_write_buffer_size() + self.unsent_file
 
     def _arrival(self) -> float:
         return ARRIVAL if self.conn.served else FIRST_ARRIVAL

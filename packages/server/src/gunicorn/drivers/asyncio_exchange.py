@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.asgi.cycle import COMPLETE, EXPECTED, FAILED, STARTED, ClientDisconnected, HTTPCycle, Message
+from gunicorn.drivers.asyncio_file import opened, send_file
 from gunicorn.http.errors import LocalProtocolError
 from gunicorn.http.events import Data, OutEvent, Request, ResponseHead
 
@@ -106,6 +107,9 @@ class Exchange(HTTPCycle):
                     if not protocol.writable:
                         await protocol.drained()
                     return
+        if message["type"] == "http.response.pathsend":
+            await self._send_path(message)
+            return
         event = self.event_for(message)
         if event is None:
             return
@@ -129,6 +133,25 @@ class Exchange(HTTPCycle):
             await asyncio.sleep(0)  # the same, where the loop's TLS does not tell that the socket below it is closing
         if not protocol.writable:
             await protocol.drained()
+
+    async def _send_path(self, message: Message) -> None:
+        """``http.response.pathsend``: the file is the body, and ends the response."""
+        protocol = self.protocol
+        with opened(message["path"]) as (fd, size):
+            head = self.file_head(size)
+            try:
+                protocol.conn.send(head)
+            except LocalProtocolError:
+                self.rejected(head)
+                raise
+            try:
+                await send_file(self, fd, protocol.conn.pass_body())
+            except LocalProtocolError:
+                self.state = FAILED
+                raise
+        self.state = COMPLETE
+        self._report()
+        protocol.response_ended(self)
 
     def _send_again(self, event: OutEvent, error: Exception) -> None:
         """Header pairs may be lists, and their items bytearrays, which cannot be looked up as they are."""

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from gunicorn import SERVER
 from gunicorn.asgi.cycle import COMPLETE
+from gunicorn.drivers import asyncio_file
 from gunicorn.drivers.asyncio import HTTPProtocol
 from gunicorn.drivers.asyncio_accept import Acceptor
 from gunicorn.drivers.asyncio_exchange import TASK_OPTIONS, Exchange
@@ -60,6 +61,8 @@ class Options:
     """When so many were answered ``on_limit`` is called; 0 for never."""
     ssl: Any = None
     """An :class:`ssl.SSLContext`, or None."""
+    sendfile: bool = True
+    """Whether the kernel may send files (``http.response.pathsend``)."""
     timeout: float = 0.0
     """How long one request may occupy the application (see ``asyncio_watch``); 0 for ever."""
     slot: ScoreboardSlot = field(default_factory=lambda: ScoreboardSlot(-1, memoryview(bytearray(SLOT_SIZE))))
@@ -95,6 +98,7 @@ class Server:
         self.secure = options.ssl is not None
         # Not with asyncio's own loop: it joins the pieces, or forgets to pause the writer (CVE-2024-12254).
         self.joined = JOINED if type(loop).__module__.startswith("uvloop") else sys.maxsize
+        self.sends_files = options.sendfile and asyncio_file.AVAILABLE and not self.secure
         self.reader = HeadReader(options.policy)
         self.preamble = Preamble(SERVER, time.time())
         self.context = contextvars.copy_context()  # for what is not called on behalf of a request

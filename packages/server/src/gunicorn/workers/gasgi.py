@@ -173,6 +173,7 @@ class ASGIWorker(Worker):
             disconnect_grace=cfg.asgi_disconnect_grace_period,
             max_requests=self.next_mark,
             ssl=sock.ssl_context(cfg) if cfg.is_ssl else None,
+            sendfile=cfg.sendfile is not False,
             timeout=cfg.timeout,
             slot=self.scoreboard,
             health=HealthPath.of(self),

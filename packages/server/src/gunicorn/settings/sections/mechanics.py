@@ -130,7 +130,7 @@ SETTINGS: tuple[Declaration, ...] = (
         "env": "SENDFILE",
         "from_env": str,
         "desc": """\
-            Whether wsgi.file_wrapper sends files with sendfile(2): yes, unless it is false. sync and gthread do.
+            Whether files of wsgi.file_wrapper and ASGI's pathsend go by sendfile(2): yes, unless it is false.
 
             The environment variable SENDFILE gives the default. Connections under TLS never use it.
             """,
