@@ -11,7 +11,17 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from .calls import PATIENCE, UNSET, Attempts, Unset, default_socket_path, next_id, read_payload, request_frame
+from .calls import (
+    PATIENCE,
+    UNSET,
+    Attempts,
+    Unset,
+    default_socket_path,
+    next_id,
+    read_payload,
+    request_frame,
+    seconds_of,
+)
 from .connection import Connection, ConnectionPool, is_timeout
 from .errors import DirtyConnectionError, DirtyError, DirtyTimeoutError
 from .wire import CHUNK, END, Frame, Options
@@ -44,7 +54,7 @@ class DirtyClient:
         :raises DirtyConnectionError: no path is known
         """
         self.socket_path = socket_path or default_socket_path()
-        self.timeout = timeout or None
+        self.timeout = seconds_of(timeout)
         self.idempotent = False
         self._options = Options(self.timeout)
         self._pool = ConnectionPool(self.socket_path)
@@ -69,7 +79,7 @@ class DirtyClient:
         client = DirtyClient.__new__(DirtyClient)
         client.__dict__.update(self.__dict__)
         if not isinstance(timeout, Unset):
-            client.timeout = timeout or None
+            client.timeout = seconds_of(timeout)
             client._options = client._options._replace(deadline=client.timeout)
         if not isinstance(priority, Unset):
             client._options = client._options._replace(priority=priority or None)
@@ -90,9 +100,11 @@ class DirtyClient:
         """
         options = self._options
         if timeout is not UNSET:
-            options = options._replace(deadline=timeout or None)
+            options = options._replace(deadline=seconds_of(timeout))
         if not self.idempotent:
-            return self._execute(app_path, action, args, kwargs, options)
+            request_id = next_id()
+            frame = request_frame(request_id, app_path, action, args, kwargs, options)
+            return self._ask(frame, request_id, (action, app_path), options[0])
         attempts = Attempts(options, time.monotonic())
         while True:
             try:
@@ -150,7 +162,7 @@ class DirtyClient:
         :param timeout: seconds for the whole stream
         :raises DirtyError: here or while iterating
         """
-        whole = None if isinstance(timeout, Unset) else timeout or None
+        whole = None if isinstance(timeout, Unset) else seconds_of(timeout)
         wait = self.timeout if isinstance(timeout, Unset) else None
         request_id = next_id()
         frame = request_frame(request_id, app_path, action, args, kwargs, self._options._replace(deadline=whole))
@@ -174,7 +186,7 @@ class DirtyClient:
         """:meth:`execute` for asyncio. Cancelling the task cancels the call."""
         options = self._options
         if timeout is not UNSET:
-            options = options._replace(deadline=timeout or None)
+            options = options._replace(deadline=seconds_of(timeout))
         return await self._async_connections().execute(app_path, action, args, kwargs, options, self.idempotent)
 
     def stream_async(
@@ -182,7 +194,7 @@ class DirtyClient:
     ) -> AsyncIterator[Any]:
         """:meth:`stream` for asyncio: `async for item in client.stream_async(...)`. The request is sent by the first
         step."""
-        whole = None if isinstance(timeout, Unset) else timeout or None
+        whole = None if isinstance(timeout, Unset) else seconds_of(timeout)
         wait = self.timeout if isinstance(timeout, Unset) else None
         options = self._options._replace(deadline=whole)
         return self._async_connections().stream(app_path, action, args, kwargs, options, wait)
@@ -310,7 +322,7 @@ def get_dirty_client(timeout: float | None = None) -> DirtyClient:
 
     :raises DirtyConnectionError: the variable is not set
     """
-    key = (default_socket_path(), timeout or None)
+    key = (default_socket_path(), seconds_of(timeout))
     client = _clients.get(key)
     if client is None:
         with _lock:
