@@ -35,6 +35,17 @@ class Sample(DirtyApp):
     def boom(self) -> None:
         raise ValueError("boom \udce4")
 
+    def textless(self) -> None:
+        class TextlessError(Exception):
+            def __str__(self) -> str:
+                raise RuntimeError("no text")
+
+        raise TextlessError
+
+    def fork_and_return(self) -> int:
+        """Both processes come back from here."""
+        return os.fork()
+
     def refuse(self) -> None:
         raise DirtyTimeoutError("of the app's own", 1.5)
 

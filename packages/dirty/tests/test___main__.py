@@ -16,13 +16,24 @@ from gunicorn.dirty.__main__ import main
     [
         (["--app", "nonsense"], "not of the form"),
         (["--app", "m:A", "--app", "m:A:1"], "given twice"),
-        (["--app", "m:A", "--workers", "0"], "1 or more workers"),
+        (["--app", "m:A", "--workers", "0"], "--workers: '0' is not a number, 1 or more"),
+        (["--app", "m:A", "--threads", "x"], "--threads: 'x' is not a number, 1 or more"),
+        (["--app", "m:A", "--queue-size", "-1"], "--queue-size: '-1' is not a number, 0 or more"),
+        (["--app", "m:A", "--timeout", "nan"], "--timeout: 'nan' is not a number of seconds"),
+        (["--app", "m:A", "--cancel-grace", "-1"], "--cancel-grace: '-1' is not"),
+        (["--app", "m:A", "--stash-interval", "0"], "0.1 or more"),
+        (["--app", "m:A", "--chdir", "/nowhere"], "No such file or directory: '/nowhere'"),
     ],
 )
 def test_what_cannot_be_is_said_and_exits_with_2(
     arguments: list[str], message: str, short_dir: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*arguments, "--socket", os.path.join(short_dir, "s")]) == 2
+    code: object = None
+    try:
+        code = main([*arguments, "--socket", os.path.join(short_dir, "s")])
+    except SystemExit as exc:  # argparse's
+        code = exc.code
+    assert code == 2
     assert message in capsys.readouterr().err
     assert os.listdir(short_dir) == []
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 import pytest
 from gunicorn.dirty import wire
-from gunicorn.dirty.calls import Attempts, default_socket_path, next_id, read_header, read_payload, request_frame
+from gunicorn.dirty.calls import (
+    Attempts,
+    default_socket_path,
+    next_id,
+    read_header,
+    read_payload,
+    request_frame,
+    seconds_of,
+)
 from gunicorn.dirty.errors import (
     DirtyConnectionError,
     DirtyError,
@@ -96,3 +105,12 @@ def test_only_what_was_lost_is_tried_again_and_not_for_ever() -> None:
         attempts.pause(DirtyConnectionError("gone"), 0.0)
     with pytest.raises(DirtyTimeoutError):
         Attempts(wire.NO_OPTIONS, 0.0).pause(DirtyTimeoutError(), 0.0)
+
+
+def test_timeouts_are_numbers_of_seconds_or_none() -> None:
+    assert [seconds_of(timeout) for timeout in (None, 0, 0.0, math.inf)] == [None] * 4
+    assert [seconds_of(timeout) for timeout in (5, 0.5, -1, True)] == [5, 0.5, -1, True]
+    with pytest.raises(ValueError, match="timeout is NaN"):
+        seconds_of(math.nan)
+    with pytest.raises(TypeError, match="timeout is '5'; it must be a number of seconds"):
+        seconds_of("5")  # type: ignore[arg-type]

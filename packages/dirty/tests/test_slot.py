@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +52,26 @@ def test_a_result_that_cannot_be_sent_is_an_error_and_the_slot_goes_on(shared: A
         with pytest.raises(DirtyAppError, match="cannot be sent"):
             client.execute(APP, "unsendable")
     assert client.execute(APP, "echo", 1) == 1
+
+
+def test_an_exception_whose_text_cannot_be_made_is_an_error_like_any(shared: Any) -> None:
+    with pytest.raises(DirtyAppError, match=r"TextlessError \(its text cannot be made") as caught:
+        shared.client().execute(APP, "textless")
+    assert "in textless" in str(caught.value.traceback)
+
+
+def test_a_fork_that_comes_back_from_an_action_answers_nobody(start: Any, wait_for: Any, alive: Any) -> None:
+    pool = start("--workers", "1", "--threads", "2").ready()
+    client = pool.client()
+    pids = pool.worker_pids()
+    for _ in range(3):
+        child = client.execute(APP, "fork_and_return")
+        assert child > 0, "the answer is the worker's"
+        wait_for(lambda child=child: not alive(child), "the child has ended")
+        assert client.execute(APP, "echo", child) == child
+    assert pool.worker_pids() == pids
+    pool.idle()
+    Path(pool.log_path).write_text("")  # tracebacks of the children
 
 
 def test_system_exit_in_an_action_does_not_end_the_worker(shared: Any) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import itertools
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -30,6 +31,7 @@ __all__ = [
     "read_payload",
     "read_value",
     "request_frame",
+    "seconds_of",
 ]
 
 SOCKET_VARIABLE = "GUNICORN_DIRTY_SOCKET"
@@ -63,6 +65,20 @@ def default_socket_path() -> str:
             "with that variable set"
         )
     return path
+
+
+def seconds_of(timeout: float | None) -> float | None:
+    """A timeout as people give it: 0, None and infinity are none.
+
+    :raises TypeError, ValueError: it is no number
+    """
+    if not timeout:
+        return None
+    if type(timeout) is not float and not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout is {timeout!r}; it must be a number of seconds, or None")
+    if timeout != timeout:
+        raise ValueError("timeout is NaN; it must be a number of seconds, or None")
+    return None if timeout == math.inf else timeout
 
 
 class Attempts:

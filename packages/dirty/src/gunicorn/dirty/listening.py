@@ -84,6 +84,8 @@ class Listener:
             mask = os.umask(0o177)
             try:
                 sock.bind(path)
+            except OSError as exc:
+                raise OSError(exc.errno, f"cannot listen on {path}: {exc.strerror}") from exc
             finally:
                 os.umask(mask)
             if owner is not None and os.geteuid() == 0:

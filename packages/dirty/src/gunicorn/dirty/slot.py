@@ -53,6 +53,10 @@ class Slot:
         if call is not None and call.request_id == call_id:
             call.cancel()
 
+    def forked(self) -> None:
+        """In a child of an action's making: only the worker answers."""
+        self._sock.close()
+
     # The thread
 
     def run(self) -> None:
@@ -63,7 +67,8 @@ class Slot:
             pass  # the arbiter has closed its end
         except BaseException:
             traceback.print_exc()
-        os._exit(1)
+        finally:
+            os._exit(1)  # also when there is no standard error any more
 
     def _serve(self) -> None:
         sock = self._sock
@@ -203,7 +208,11 @@ def error_of(exc: BaseException, call: CurrentCall) -> DirtyError:
         message = f"what {call.action} of {call.app_path} gave cannot be sent: {exc}"
         return DirtyAppError(message, call.app_path, call.action)
     text = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
-    return DirtyAppError(_printable(f"{type(exc).__name__}: {exc}"), call.app_path, call.action, _printable(text))
+    try:
+        message = f"{type(exc).__name__}: {exc}"
+    except Exception:
+        message = f"{type(exc).__name__} (its text cannot be made: __str__ raises)"
+    return DirtyAppError(_printable(message), call.app_path, call.action, _printable(text))
 
 
 def failure_frame(call: CurrentCall, error: DirtyError) -> bytes:

@@ -47,6 +47,9 @@ class Snapshots:
         except (OSError, ValueError) as exc:
             self._arbiter.log.error("The stash's file %s cannot be read, the stash begins empty: %s", self._path, exc)
             self._keep_aside()
+        folder = os.path.dirname(os.path.abspath(self._path))
+        if not os.access(folder, os.W_OK | os.X_OK):
+            self._arbiter.log.error("The stash will not be kept: %s cannot be written in %s", self._path, folder)
         self._saved = self._store.changed
         self._wait()
 

@@ -69,6 +69,12 @@ class TaskSlot(asyncio.Protocol):
         if call is not None and call.request_id == call_id:
             call.cancel()
 
+    def forked(self) -> None:
+        """See :meth:`~gunicorn.dirty.slot.Slot.forked`."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            os.close(sock.fileno())
+
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

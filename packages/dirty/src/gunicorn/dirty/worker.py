@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .app import app_attributes, load_dirty_app, load_dirty_app_class
@@ -59,6 +59,7 @@ class DirtyWorker:
         self.log = config.log
         self.apps: dict[str, Any] = {}
         self._slots: list[Slot | TaskSlot] = []
+        self._held: list[Callable[[], None]] = []  # closes what a child of this process must not have
 
     def run(self, control: Channel, lifeline: int) -> int:
         """Live until told to stop. `lifeline` is a pipe whose end is the arbiter's. Returns the exit code."""
@@ -82,6 +83,8 @@ class DirtyWorker:
             control.send({"failed": str(exc)})
             return _BOOT_FAILED
         self._make_slots(control, [found.concurrency for found in attributes])
+        self._held = [control.close, lambda: os.close(lifeline), *(slot.forked for slot in self._slots)]
+        os.register_at_fork(after_in_child=self._forked)
         control.send({"ready": True, "stashes": [table for found in attributes for table in found.stashes]})
         self._listen(control)
         self._close()
@@ -146,6 +149,12 @@ class DirtyWorker:
                     control.send({"stacks": _stacks(), "request": message["stacks"]})
                 elif message.get("stop"):
                     return
+
+    def _forked(self) -> None:
+        """In a child of an app's making: close what is the worker's, so that it answers nobody."""
+        held, self._held = self._held, []
+        for close in held:
+            close()
 
     def _close(self) -> None:
         """Close the apps in reverse order. The process ends right after, without waiting for threads."""
