@@ -54,7 +54,7 @@ class Bench:
         request = http.next_event()
         assert isinstance(request, Request)
         sent: list[bytes] = []
-        self.runner.run(http, request, io.BytesIO(), dict(self.runner.environ), transmit or sent.append)
+        self.runner.run(http, request, io.BytesIO(), dict(self.runner.environ), transmit or sent.extend)
         self.closing = http.closing
         return b"".join([*sent, http.data_to_send()])
 

@@ -56,6 +56,9 @@ class Connection(Protocol):
     def data_to_send(self) -> bytes:
         """Everything that waits to be written, at most once; ``b""`` when there is nothing."""
 
+    def parts_to_send(self) -> list[bytes]:
+        """:meth:`data_to_send` in pieces, for drivers that can write those without joining them."""
+
     def deadline(self) -> float | None:
         """Seconds the peer may stay in the present state, counted from when it began; None for no limit."""
 

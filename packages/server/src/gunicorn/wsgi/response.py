@@ -19,10 +19,11 @@ from gunicorn.wsgi.environ import FileWrapper
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[Any]]
-Transmit = Callable[[bytes], None]
-"""Writes bytes to the peer, waiting while it reads slowly. Raises OSError when the peer is gone."""
+Transmit = Callable[[list[bytes]], None]
+"""Writes bytes to the peer, one part after the other, waiting while it reads slowly. Raises OSError when it is gone."""
 
 _MOST_KEPT: Final = 256
+_JOINED: Final = 8192  # bytes of a part up to which copying it behind its head costs less than a list of addresses
 _statuses: dict[str, tuple[int, str]] = {}
 
 
@@ -75,12 +76,15 @@ class Response:
     def early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
         """``environ["wsgi.early_hints"]``: send 103 Early Hints now (RFC 8297)."""
         self._connection.send(Informational(103, headers))
-        self._transmit(self._connection.data_to_send())
+        self._transmit(self._connection.parts_to_send())
 
     def write(self, data: Any) -> None:
         """Send *data* as a part of the body, now, with the head before it if that is still due."""
         self._send(data, False)
-        self._transmit(self._connection.data_to_send())
+        if len(data) > _JOINED:
+            self._transmit(self._connection.parts_to_send())
+        elif joined := self._connection.data_to_send():
+            self._transmit([joined])
 
     def end(self, data: Any = b"") -> None:
         """End the response, with *data* as the last part of its body; the driver writes it."""
