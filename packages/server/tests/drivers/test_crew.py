@@ -412,12 +412,37 @@ def test_spare_threads_end(serve_wsgi: Serve, eventually: Eventually, monkeypatc
     def count() -> int:
         return sum(thread.name.startswith("gunicorn-") for thread in threading.enumerate())
 
-    eventually(lambda: count() == 7, "two threads that have a place, and five that wait")
+    eventually(lambda: count() == 6, "five threads that wait, and one that polls; the other place is vacant")
     for reader in readers:
         reader.reset()
     eventually(lambda: site.connections == 0, "their end")
     eventually(lambda: count() == 2, "the end of the spare ones")
     assert site.connect().get()[2] == b"hello"
+
+
+def test_a_vacant_place_is_filled_when_the_last_idle_thread_gets_a_request(
+    serve_wsgi: Serve, eventually: Eventually
+) -> None:
+    """With three places, two of them left by slow readers, two requests that block at once leave nobody to poll."""
+    streams, held = Streams(), threading.Event()
+
+    def app(environ: dict[str, Any], start_response: StartResponse) -> Any:
+        if environ["PATH_INFO"] == "/held":
+            assert held.wait(20)
+        return streams(environ, start_response)
+
+    site = serve_wsgi(app, threads=3)
+    readers = [stream_slowly(site) for _ in range(2)]
+    eventually(lambda: streams.asked >= 2 and standstill(streams), "that both wait for their readers")
+    blocked = [site.connect() for _ in range(2)]
+    for peer in blocked:
+        peer.send(b"GET /held HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert site.connect().get()[2] == b"hello"
+    held.set()
+    for peer in blocked:
+        assert peer.answer()[2] == b"hello"
+    for reader in readers:
+        reader.reset()
 
 
 def test_the_end_does_not_wait_for_slow_readers_for_ever(serve_wsgi: Serve, eventually: Eventually) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from gunicorn.drivers import patience
 from gunicorn.drivers.body_stream import body_stream
 from gunicorn.drivers.held import AVAILABLE, HeldBody
-from gunicorn.drivers.outbox import FileBecameShorterError, Outbox
+from gunicorn.drivers.outbox import FileBecameShorterError, Outbox, Parts, rest_of
 from gunicorn.drivers.poller import READ, WRITE
 from gunicorn.drivers.queues import open_window
 from gunicorn.drivers.runner import PeerGoneError
@@ -44,8 +44,9 @@ class Channel:
     """
 
     __slots__ = (
-        "_body", "_driver", "_environ", "_recv", "_request", "_send", "_streaming", "began", "busy", "closed",
-        "disarmed", "fd", "http", "lingering", "mask", "moved", "outbox", "peer", "rest", "since", "sock", "waits",
+        "_body", "_driver", "_environ", "_recv", "_request", "_send", "_send_parts", "_streaming", "began", "busy",
+        "closed", "disarmed", "fd", "http", "lingering", "mask", "moved", "outbox", "peer", "rest", "since", "sock",
+        "waits",
     )  # fmt: skip
 
     secure = False
@@ -59,6 +60,7 @@ class Channel:
         self.peer = peer
         self._recv: Callable[[int], bytes] = sock.recv
         self._send: Callable[[bytes | memoryview], int] = sock.send
+        self._send_parts: Callable[[Parts], int] = sock.sendmsg
         trusted = driver.policy.trusts(peer[0] if isinstance(peer, tuple) else None)
         self.http = H1Connection(driver.reader, driver.preamble, self.secure, trusted)
         self._environ: dict[str, Any] | None = None
@@ -271,9 +273,7 @@ class Channel:
                     return event.data, event.end_stream
                 if event is not None:
                     raise PeerGoneError("the client has gone away before the end of its request")
-                data = http.data_to_send()
-                if data:  # 100 Continue
-                    self.transmit(data)
+                self.transmit(http.parts_to_send())  # 100 Continue
             try:
                 data = self._recv((size if size < ahead else ahead) or RECEIVE_SIZE)
             except (BlockingIOError, InterruptedError) as pause:
@@ -313,23 +313,25 @@ class Channel:
         if http.closing:
             self._finish()
 
-    def transmit(self, data: bytes) -> None:
-        """Write *data* for an application that streams, and wait until the kernel has all of it.
+    def transmit(self, parts: Parts) -> None:
+        """Write *parts* for an application that streams, and wait until the kernel has all of them.
 
         Only then the application goes on: PEP 3333 forbids to hold back what it yielded while it computes the next.
-        Raises :class:`PeerGoneError` when the peer is gone, or takes nothing for patience.WRITE_TIMEOUT seconds.
+        Raises :class:`PeerGoneError` when the peer is gone, or takes nothing for WRITE_TIMEOUT seconds.
         """
         if self.closed:
             raise PeerGoneError("the client has gone away")
-        view = memoryview(data)
-        while view:
+        while parts:
             try:
-                view = view[self._send(view) :]
+                sent = self._send_parts(parts)
             except (BlockingIOError, InterruptedError) as pause:
-                if not self._wait(WRITE, getattr(pause, "mask", WRITE), patience.WRITE_TIMEOUT):
-                    raise PeerGoneError(f"the client read nothing for {patience.WRITE_TIMEOUT:.0f} seconds") from None
+                limit = patience.WRITE_TIMEOUT
+                if not self._wait(WRITE, getattr(pause, "mask", WRITE), limit):
+                    raise PeerGoneError(f"the client read nothing for {limit:.0f} seconds") from None
             except OSError as error:
                 raise PeerGoneError(f"the client has gone away: {error}") from error
+            else:
+                parts = rest_of(parts, sent)
 
     def _wait(self, purpose: int, mask: int, limit: float | None) -> bool:
         """Wait, on behalf of the application, in order to read or to write; False when it took too long."""

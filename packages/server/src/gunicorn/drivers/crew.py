@@ -11,11 +11,11 @@ handing a request to another thread costs more than running it. Two things make 
 So a quick application runs at the speed of one thread, and a slow one on all of them; a surprise costs one TICK.
 Who holds ``_baton`` may poll. It is free exactly while the last leader runs a request.
 
-``threads`` are places, not threads. One that has to wait for its client (``wait``) gives its place to another, which
-leads, follows and runs requests in its stead; when the client is ready, the first of the others that can do without
-its place gives it back: a follower, a leader that only polls, or whoever has just ended a request. So there are never
-more than ``threads`` requests in application code, and slow clients cost a sleeping thread each, at most one for each
-connection.
+``threads`` are places, not threads. One that has to wait for its client (``wait``) leaves its place vacant until nobody
+else is free to poll; then another thread gets it, which leads, follows and runs requests in its stead. When the client
+is ready and the place is gone, the first of the others that can do without its own gives it back: a follower, a leader
+that only polls, or whoever has just ended a request. So there are never more than ``threads`` requests in application
+code, and slow clients cost a sleeping thread each, at most one for each connection.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Crew:
         self._giving = threading.Lock()  # for the next three
         self._returning: deque[Member] = deque()  # whose clients are ready, and who wait for a place
         self._spares: list[Member] = []  # who have no place
-        self._vacant = 0  # places that nobody has
+        self._vacant = 0  # places that nobody has, while their threads wait for clients
         self._nudge, self._nudged = os.pipe()  # wakes the leader out of its poll
         self._end, self._ended = os.pipe()  # closed at its writing end to wake all who wait for clients
         os.set_blocking(self._nudge, False)
@@ -170,6 +170,8 @@ class Crew:
             started = member.since = monotonic()
             eager = self._score >= EAGER and self._handled % PROBE != 0
             self._baton.release()
+            if self._vacant:
+                self._fill()
             if eager or self._asleep:
                 self._call()
             try:
@@ -246,27 +248,41 @@ class Crew:
         left = None if limit is None else max(0.0, limit - GRACE) * 1000
         ready = bool(waiter.poll(left)) and not self._driver.stopped
         if member is not None:
+            member.since = monotonic() - spent  # already now: _fill() must not take it for somebody who could poll
             self._return(member)
             member.since = monotonic() - spent
         return ready
 
     def _leave_place(self) -> None:
-        """Give one's place to who waits for one, or to a spare thread, or to a new one."""
+        """Give one's place to who waits for one, or leave it vacant, for oneself or who else needs one first."""
         with self._giving:
             if self._returning:
                 self._returning.popleft().turn.release()
-            elif self._spares:
+                return
+            self._vacant += 1
+        self._fill()
+
+    def _fill(self) -> None:
+        """When all who have a place run requests, give a vacant one to a spare thread or a new one: somebody has to
+        poll. Not before, since every change of threads costs more than a quick request.
+        """
+        with self._giving:
+            busy = sum(1 for member in list(self._members.values()) if member.since)
+            if self._vacant <= 0 or busy < self._places - self._vacant:
+                return
+            self._vacant -= 1
+            if self._spares:
                 self._spares.pop().turn.release()
-            else:
-                try:
-                    self._start_member()
-                except RuntimeError:  # the system has no room for a thread
-                    self._vacant += 1
+                return
+            try:
+                self._start_member()
+            except RuntimeError:  # the system has no room for a thread
+                self._vacant += 1
 
     def _return(self, member: Member) -> None:
         """Get a place again, as soon as one can be had."""
         with self._giving:
-            if self._vacant or self._driver.stopped:
+            if self._vacant > 0 or self._driver.stopped:
                 self._vacant -= 1
                 return
             self._returning.append(member)

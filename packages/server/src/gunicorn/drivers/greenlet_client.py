@@ -9,6 +9,7 @@ since when, is kept here for the driver's timekeeper, which ends what takes too 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -18,7 +19,7 @@ from gevent.socket import SHUT_WR
 from gunicorn.drivers.admission import Stage, overstays
 from gunicorn.drivers.body_stream import body_stream
 from gunicorn.drivers.channel import COLLECTED, RECEIVE_SIZE, host_of
-from gunicorn.drivers.outbox import MSG_MORE
+from gunicorn.drivers.outbox import MSG_MORE, Parts, rest_of
 from gunicorn.drivers.patience import ARRIVAL_TIMEOUT, LINGER_TIMEOUT, WRITE_TIMEOUT
 from gunicorn.drivers.queues import open_window, unsent
 from gunicorn.drivers.runner import PeerGoneError
@@ -264,13 +265,16 @@ class Client:
         if data:
             self._write(data)
 
-    def transmit(self, data: bytes) -> None:
-        """Write *data* for an application that streams; it goes on when the kernel has all of it.
+    def transmit(self, parts: Parts) -> None:
+        """Write *parts* for an application that streams; it goes on when the kernel has all of them.
 
         Raises PeerGoneError when the peer is gone, or takes nothing for WRITE_TIMEOUT seconds.
         """
-        self._let_others(len(data))
-        self._write(data)
+        self._let_others(sum(map(len, parts)))
+        while parts:
+            parts = rest_of(parts, self._write_now(self._sock.sendmsg, parts))
+            if parts:
+                self._wait_for_reader()
 
     def _let_others(self, size: int) -> None:
         """Give others a turn when the peer has taken a lot at once; *size* is what is added to that."""
@@ -281,25 +285,21 @@ class Client:
 
     def _write(self, data: bytes) -> None:
         """Write all of *data*, waiting while the peer reads slowly."""
+        sent = self._write_now(self._send, data)
+        if sent != len(data):
+            view = memoryview(data)[sent:]
+            while view:
+                self._wait_for_reader()
+                view = view[self._write_now(self._send, view) :]
+
+    def _write_now(self, send: Callable[[Any], int], data: Any) -> int:
+        """What *send* has taken of *data*. Raises PeerGoneError."""
         try:
-            sent = self._send(data)
+            return send(data)
         except BlockingIOError:
-            sent = 0
+            return 0
         except OSError as error:
             raise PeerGoneError(f"the client has gone away: {error}") from error
-        if sent != len(data):
-            self._write_later(memoryview(data)[sent:])
-
-    def _write_later(self, view: memoryview) -> None:
-        """Write *view* when the peer takes it."""
-        while view:
-            self._wait_for_reader()
-            try:
-                view = view[self._send(view) :]
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                raise PeerGoneError(f"the client has gone away: {error}") from error
 
     def _wait_for_reader(self) -> None:
         self._greedy = self._queued = 0

@@ -17,6 +17,7 @@ from gevent.socket import SHUT_WR
 
 from gunicorn.drivers.channel import host_of
 from gunicorn.drivers.greenlet_client import TO_SHAKE, Client
+from gunicorn.drivers.outbox import Parts
 from gunicorn.drivers.tls_channel import PLAIN_ANSWER
 from gunicorn.tls import connection_variables, report_handshake, speaks_plain_http
 
@@ -86,6 +87,10 @@ class TLSSocket:
             self._stands_for = self._tls.write(data[:RECORDS])
         self._push()
         return self._stands_for
+
+    def sendmsg(self, parts: Parts) -> int:
+        """:meth:`send` them as one."""
+        return self.send(b"".join(parts))
 
     def shutdown(self, how: int) -> None:
         """Say goodbye (close_notify), as far as that goes without waiting, and close the sending side."""

@@ -1,14 +1,26 @@
-"""What the peer of a channel did not take at once; made by ``drivers.channel``."""
+"""What a peer did not take at once. An Outbox is made by ``drivers.channel`` for what nobody waits for."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from gunicorn.drivers.sendfile import FileRange
 
 MSG_MORE: Final = getattr(socket, "MSG_MORE", 0)
+
+
+Parts = Sequence[bytes | memoryview]
+
+
+def rest_of(parts: Parts, sent: int) -> Parts:
+    """What is left to send of *parts* when *sent* bytes were taken."""
+    for place, part in enumerate(parts):
+        if sent < len(part):
+            return [memoryview(part)[sent:], *parts[place + 1 :]] if sent else parts[place:]
+        sent -= len(part)
+    return ()
 
 
 class FileBecameShorterError(OSError):

@@ -12,6 +12,7 @@ import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.drivers.channel import Channel, host_of
+from gunicorn.drivers.outbox import Parts
 from gunicorn.drivers.poller import READ, WRITE
 from gunicorn.drivers.reserve import Reserve
 from gunicorn.tls import connection_variables, report_handshake, speaks_plain_http
@@ -95,6 +96,10 @@ class TLSStream:
                 raise error from None
         return sent
 
+    def send_parts(self, parts: Parts) -> int:
+        """:meth:`send` them as one."""
+        return self.send(b"".join(parts))
+
     def say_goodbye(self) -> None:
         """Send close_notify, as far as that is possible; nobody waits for the peer's."""
         try:
@@ -125,7 +130,7 @@ class TLSChannel(Channel):
         )
         super().__init__(driver, wrapped, peer)
         self._stream = TLSStream(wrapped)
-        self._recv, self._send = self._stream.recv, self._stream.send
+        self._recv, self._send, self._send_parts = self._stream.recv, self._stream.send, self._stream.send_parts
         self._established = False
         self.eager = eager
 
