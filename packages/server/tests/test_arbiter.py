@@ -246,6 +246,22 @@ def test_hup_moves_to_new_addresses(serve: Serve, eventually: Eventually, short_
     assert not os.path.exists(new)
 
 
+def test_hup_tries_an_address_that_was_in_use_again(serve: Serve, short_path: Path) -> None:
+    config = short_path / "gunicorn.conf.py"
+    new = str(short_path / "new.sock")
+    config.write_text("bind = ['127.0.0.1:0']\n")
+    server = serve(bind=None)
+    assert server.get()
+    (short_path / "new.sock").mkdir()
+    config.write_text(f"bind = ['unix:{new}']\n")
+    server.send(signal.SIGHUP)
+    server.wait_for("The old listening sockets stay in use: ")
+    (short_path / "new.sock").rmdir()
+    server.send(signal.SIGHUP)
+    server.wait_for(f"Listening at: unix:{new}")
+    assert server.get(address=new)
+
+
 def test_usr1_opens_the_logs_again_in_master_and_workers(
     serve: Serve, eventually: Eventually, short_path: Path
 ) -> None:

@@ -436,3 +436,14 @@ def test_the_documented_names(make: Any) -> None:
     assert (log.error_log.name, log.access_log.name) == ("gunicorn.error", "gunicorn.access")
     assert set("hlutrsmUqHbBfaTDMLp") <= set(log.atoms(RESPONSE, REQUEST, ENVIRON, TOOK))
     assert AccessLogFormat.default == Config().access_log_format
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_that_is_made_after_a_rotation_is_the_workers(make: Any, tmp_path: Path) -> None:
+    log = make(errorlog=str(tmp_path / "e"), accesslog=str(tmp_path / "a"), user=65534, group=65533)
+    for name in "ea":
+        (tmp_path / name).rename(tmp_path / f"{name}.1")
+    (tmp_path / "a").touch()  # by logrotate's "create", for whom it wants
+    log.reopen_files()
+    assert ((tmp_path / "e").stat().st_uid, (tmp_path / "e").stat().st_gid) == (65534, 65533)
+    assert (tmp_path / "a").stat().st_uid == 0

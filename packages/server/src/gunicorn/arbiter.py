@@ -281,8 +281,8 @@ class Arbiter(WorkerKeeper):
             self.log.error("Reload failed, the old configuration stays in use: %s", exc)
             systemd.sd_notify("READY=1", self.log)
             return
-        if self.address != old_address and not self.upgrade.inherited:
-            self._listen_again()
+        if self.address != old_address and not self.upgrade.inherited and not self._listen_again():
+            self.address = old_address  # so that the next reload tries again
         if self.cfg.pidfile != old_cfg.pidfile:
             self._move_pidfile()
         self._set_title()
@@ -302,16 +302,20 @@ class Arbiter(WorkerKeeper):
         except HaltServer as exc:
             self.log.error("%s", exc.reason)
 
-    def _listen_again(self) -> None:
-        """Listeners for the new addresses; those of addresses that stay are kept, so that no connection is lost."""
+    def _listen_again(self) -> bool:
+        """Listeners for the new addresses; those of addresses that stay are kept, so that no connection is lost.
+
+        False when one of them cannot be listened at: the old ones stay.
+        """
         try:
             listeners = sock.replace_sockets(self.LISTENERS, self.cfg, self.log)
         except HaltServer as exc:
             self.log.error("The old listening sockets stay in use: %s", exc.reason)
-            return
+            return False
         sock.close_sockets(listener for listener in self.LISTENERS if listener not in listeners)
         self.LISTENERS = listeners
         self.log.info("Listening at: %s (%s)", ",".join(map(str, listeners)), self.pid)
+        return True
 
     # Children -------------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from gunicorn.access_log import Access, AccessLog
 from gunicorn.atoms import ResponseAtoms, SafeAtoms, now
 from gunicorn.errors import ConfigError
 from gunicorn.json_log import JSONFormatter
+from gunicorn.log_files import Losses, close_handler, replace_file
 
 # What logconfig_dict and logconfig_json are merged over.
 CONFIG_DEFAULTS: dict[str, Any] = {
@@ -144,11 +145,12 @@ class Logger:
             handler = self._open(output)
         if old is not None:
             log.removeHandler(old)
-            old.close()
+            close_handler(old)
         if handler is None:
             return
         handler.setFormatter(fmt)
         handler._gunicorn = True  # type: ignore[attr-defined]  # others' handlers stay when ours are replaced
+        handler.handleError = Losses(handler, output)  # type: ignore[method-assign,arg-type]
         log.addHandler(handler)
 
     def _own_handler(self, log: logging.Logger) -> logging.Handler | None:
@@ -159,10 +161,15 @@ class Logger:
             handler = logging.FileHandler(path)
         except OSError as exc:
             raise _unwritable(path, exc) from exc
-        with_owner = self.cfg.uid, self.cfg.gid
-        if os.geteuid() == 0 and with_owner != (0, 0):
-            util.chown(handler.baseFilename, *with_owner)  # so that workers can open it again after a rotation
+        owner = self._owner()
+        if owner is not None:
+            util.chown(handler.baseFilename, *owner)  # so that workers can open it again after a rotation
         return handler
+
+    def _owner(self) -> tuple[int, int] | None:
+        """The user and group of the workers, where they are others than the master's."""
+        owner = self.cfg.uid, self.cfg.gid
+        return owner if os.geteuid() == 0 and owner != (0, 0) else None
 
     def _capture_output(self, path: str) -> None:
         """Lay standard output and standard error on the error log's file."""
@@ -205,7 +212,7 @@ class Logger:
         for log, name in ((self.error_log, "error"), (self.access_log, "access")):
             for old in [h for h in log.handlers if getattr(h, "_gunicorn_syslog", False)]:
                 log.removeHandler(old)
-                old.close()
+                close_handler(old)
             if cfg.syslog and (name == "error" or not cfg.disable_redirect_access_to_syslog):
                 self._set_syslog_handler(log, cfg, self.syslog_fmt, name)
 
@@ -220,7 +227,7 @@ class Logger:
         """Take back what the last logging configuration has put on the two loggers; a new one may say otherwise."""
         for log, handler in self._configured:
             log.removeHandler(handler)
-            handler.close()  # where another logger has it too, it opens its file again
+            close_handler(handler)  # where another logger has it too, it opens its file again
             log.propagate = False
         self._configured = []
 
@@ -363,12 +370,13 @@ class Logger:
         under the same descriptor, and nothing is closed or flushed.
         """
         try:
+            owner = self._owner()
             if self.logfile is not None:
-                replace_file(self.logfile.fileno(), self.cfg.errorlog)
+                replace_file(self.logfile.fileno(), self.cfg.errorlog, owner)
                 self._lay_output_on(self.logfile.fileno())
             for handler in self._file_handlers():
                 if type(handler) is logging.FileHandler and handler.stream is not None:
-                    replace_file(handler.stream.fileno(), handler.baseFilename)
+                    replace_file(handler.stream.fileno(), handler.baseFilename, owner)
                 elif handler.stream is not None:
                     with handler.lock or self.lock:
                         handler.close()
@@ -392,18 +400,6 @@ class Logger:
 def formatter_prints_message(formatter: Any) -> bool:
     """Whether it is a plain formatter of the format ``%(message)s``."""
     return type(formatter) is logging.Formatter and formatter._fmt == Logger.access_fmt
-
-
-def replace_file(fd: int, path: str) -> None:
-    """Let *fd* mean the file *path*, which is made if need be, opened for appending.
-
-    :raises OSError: when it cannot be opened; *fd* stays what it was.
-    """
-    new = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        os.dup2(new, fd, inheritable=False)
-    finally:
-        os.close(new)
 
 
 class _Prefixed(logging.Formatter):

@@ -88,6 +88,26 @@ def test_an_error_of_the_configuration_is_printed_and_ends_with_1(
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    ("text", "status", "message"),
+    [
+        ("--workers x", 2, "error: GUNICORN_CMD_ARGS: argument -w/--workers: invalid int value: 'x'"),
+        ("--nonsense", 2, "error: GUNICORN_CMD_ARGS: unrecognized arguments: --nonsense"),
+        ("--bind 'a", 1, 'Error: GUNICORN_CMD_ARGS="--bind \'a" cannot be split into words: No closing quotation'),
+    ],
+)
+def test_a_mistake_in_the_environment_is_looked_for_there(
+    text: str, status: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", text)
+    with pytest.raises(SystemExit) as caught:
+        application()
+    assert caught.value.code == status
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
 class Embedded(BaseApplication):
     def load_config(self) -> None:
         self.cfg.set("workers", 3)

@@ -1,5 +1,6 @@
 """Runner: hooks, access log, counters and failures around one call of an application."""
 
+import contextlib
 import io
 import logging
 from collections.abc import Callable
@@ -217,3 +218,15 @@ def test_the_error_stream_writes_into_the_error_log() -> None:
     errors.writelines(["two\n", "three\n"])
     errors.flush()
     assert log.stream.getvalue() == "one\ntwo\nthree\n"
+
+
+def test_an_error_log_that_cannot_be_written_fails_no_request() -> None:
+    log = Log(False)
+    with open("/dev/full", "w") as full:
+        log.error_log.addHandler(logging.StreamHandler(full))
+        errors = ErrorStream(log)
+        errors.write("lost")
+        errors.flush()
+        with contextlib.suppress(OSError):  # of what is buffered
+            full.close()
+    assert "lost" in log.stream.getvalue()

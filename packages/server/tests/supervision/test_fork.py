@@ -79,3 +79,14 @@ def test_statuses_are_described() -> None:
     killed = status_of(lambda: os.kill(os.getpid(), signal.SIGKILL))
     assert fork.describe(killed) == "was killed by SIGKILL (out of memory?)"
     assert fork.describe(status_of(lambda: os.kill(os.getpid(), signal.SIGTERM))) == "was killed by SIGTERM"
+
+
+@pytest.mark.parametrize("at_exit", [False, True])
+def test_output_that_cannot_be_written_hinders_nobody(monkeypatch: pytest.MonkeyPatch, at_exit: bool) -> None:
+    full = open("/dev/full", "w")  # noqa: SIM115 - closed below, with an error
+    full.write("buffered")
+    monkeypatch.setattr(sys, "stdout", full)
+    monkeypatch.setattr(sys, "stderr", None)  # closed before the start: 2>&-
+    assert os.WEXITSTATUS(status_of(lambda: 5, at_exit)) == 5
+    with pytest.raises(OSError, match="No space left"):
+        full.close()

@@ -18,6 +18,7 @@ from typing import Any
 from gunicorn import config, sock, util
 from gunicorn.errors import AppImportError, ConfigError
 from gunicorn.settings import sources
+from gunicorn.settings.config import CMD_ARGS_VARIABLE
 from gunicorn.supervision.service import Service, discover
 
 
@@ -114,7 +115,7 @@ class Application(BaseApplication):
         parser = self.cfg.parser()
         opts = parser.parse_args(self.command_line())
         from_init = self.init(parser, opts, opts.args)
-        env_opts = parser.parse_args(self.cfg.get_cmd_args_from_env())
+        env_opts = self._parse_environment(parser)
 
         self.chdir()
         if from_init:
@@ -125,6 +126,23 @@ class Application(BaseApplication):
         sources.apply(self.cfg, sources.arguments(env_opts), "GUNICORN_CMD_ARGS")
         sources.apply(self.cfg, sources.arguments(opts), "command line")
         self.chdir()
+
+    def _parse_environment(self, parser: argparse.ArgumentParser) -> argparse.Namespace:
+        """What GUNICORN_CMD_ARGS says; errors name it.
+
+        :raises ConfigError: when it is not a command line.
+        """
+        try:
+            words = self.cfg.get_cmd_args_from_env()
+        except ValueError as exc:
+            text = os.environ.get(CMD_ARGS_VARIABLE)
+            raise ConfigError(f"{CMD_ARGS_VARIABLE}={text!r} cannot be split into words: {exc}") from exc
+        error = parser.error
+        parser.error = lambda message: error(f"{CMD_ARGS_VARIABLE}: {message}")  # type: ignore[method-assign]
+        try:
+            return parser.parse_args(words)
+        finally:
+            parser.error = error  # type: ignore[method-assign]
 
     def command_line(self) -> Sequence[str]:
         """The words that the command line parser gets."""

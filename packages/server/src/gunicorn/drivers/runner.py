@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from time import monotonic
 from typing import Any, BinaryIO, Final
@@ -109,7 +110,10 @@ class Runner:
 
 
 class ErrorStream:
-    """``wsgi.errors``: a text stream into the error log's handlers, safe to share between threads."""
+    """``wsgi.errors``: a text stream into the error log's handlers, safe to share between threads.
+
+    What cannot be written (a full disk) is lost; no request fails for that.
+    """
 
     def __init__(self, log: Any) -> None:
         self._handlers = log.error_log.handlers
@@ -118,8 +122,9 @@ class ErrorStream:
     def write(self, text: str) -> None:
         with self._lock:
             for stream in self._streams():
-                stream.write(text)
-                stream.flush()
+                with contextlib.suppress(OSError):
+                    stream.write(text)
+                    stream.flush()
 
     def writelines(self, lines: list[str]) -> None:
         for line in lines:
@@ -127,7 +132,8 @@ class ErrorStream:
 
     def flush(self) -> None:
         for stream in self._streams():
-            stream.flush()
+            with contextlib.suppress(OSError):
+                stream.flush()
 
     def _streams(self) -> list[Any]:
         return [handler.stream for handler in self._handlers if getattr(handler, "stream", None) is not None]

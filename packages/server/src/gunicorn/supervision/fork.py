@@ -3,6 +3,7 @@
 Called by the arbiter for workers and by ``supervision.services`` for services' children.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -34,15 +35,16 @@ def fork(
     :raises OSError: when the process cannot be forked.
     """
     signums = list(signums)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()  # or the child would write what is buffered once more
+    _flush_output()  # or the child would write what is buffered once more
     old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+    gc.freeze()  # the child's collector leaves alone what is the master's, whose pages stay shared
     try:
         pid = os.fork()
     except BaseException:
         signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
         raise
     if pid:
+        gc.unfreeze()
         signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
         return pid
 
@@ -61,12 +63,17 @@ def fork(
     finally:
         if at_exit:
             util.exit_child(status)
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except BaseException:
-                pass
+        _flush_output()
         os._exit(status)
+
+
+def _flush_output() -> None:
+    """Also where it is closed, broken or full: that must not keep a process from being born, or from ending."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # AttributeError: there is none
+            pass
 
 
 def exit_status(exc: SystemExit) -> int:
