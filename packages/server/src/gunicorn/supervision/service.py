@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from gunicorn.errors import ConfigError
+from gunicorn.supervision.entry_points import entry_points, load
 
 ENTRY_POINT_GROUP = "gunicorn.services"
 
@@ -122,20 +123,18 @@ def discover(group: str = ENTRY_POINT_GROUP) -> list[Service]:
     :raises ConfigError: when an installed service cannot be loaded: serving without it would hide a broken
         installation.
     """
-    from importlib.metadata import entry_points
-
     services: dict[str, Service] = {}
-    for entry in entry_points(group=group):
-        if entry.name in services:
+    for name, value in entry_points(group):
+        if name in services:
             continue  # the same distribution seen twice on sys.path: the first wins, as for imports
         try:
-            service = entry.load()()
+            service = load(value)()
         except Exception as exc:
             raise ConfigError(
-                f"the service {entry.name!r} is installed ({entry.value}) but cannot be loaded: "
+                f"the service {name!r} is installed ({value}) but cannot be loaded: "
                 f"{type(exc).__name__}: {exc}; repair or uninstall its distribution"
             ) from exc
-        services[entry.name] = service
+        services[name] = service
     return in_start_order(services.values())
 
 
