@@ -19,7 +19,6 @@ from gunicorn.http.errors import (
     RemoteProtocolError,
 )
 from gunicorn.http.events import (
-    REASONS,
     Data,
     Disconnected,
     Headers,
@@ -31,9 +30,9 @@ from gunicorn.http.events import (
     Trailers,
 )
 from gunicorn.http.h1.body import BodyReader, ChunkedBody, SizedBody
-from gunicorn.http.h1.framing import BODILESS, CHUNKED, ENDED, NOT_STARTED, SIZED, UNTIL_CLOSE, frame
+from gunicorn.http.h1.framing import ENDED, NOT_STARTED, SIZED, BodyWriter, frame, refusal
 from gunicorn.http.h1.head import HeadReader, Progress
-from gunicorn.http.h1.response import Preamble, informational, known_status_lines, status_line, trailer_lines
+from gunicorn.http.h1.response import Preamble, informational
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -54,9 +53,7 @@ class H1Connection:
         "_body",
         "_buffer",
         "_eof",
-        "_framing",
         "_last",
-        "_left",
         "_out",
         "_preamble",
         "_prefix",
@@ -69,6 +66,7 @@ class H1Connection:
         "_tail",
         "_trusted",
         "_wants_continue",
+        "_writer",
         "closing",
         "request",
         "served",
@@ -94,9 +92,8 @@ class H1Connection:
         self._read: Callable[[], InEvent | None] = self._read_head
         self._body: BodyReader | None = None
         self._wants_continue = False
-        self._framing = NOT_STARTED
-        self._left = 0  # bytes that a SIZED response still owes
         self._out: list[bytes] = []
+        self._writer = BodyWriter(self._out)
         self.request: Request | None = None  # the one that is being received or answered
         self.served = False  # whether a request was read
         self.closing = False
@@ -125,7 +122,7 @@ class H1Connection:
     @property
     def responding(self) -> bool:
         """Whether a response has begun that is not at its end."""
-        return self._framing not in (NOT_STARTED, ENDED)
+        return self._writer.framing not in (NOT_STARTED, ENDED)
 
     @property
     def buffered(self) -> int:
@@ -274,7 +271,7 @@ class H1Connection:
             if self._wants_continue:
                 # The application is about to read: now the peer may send (RFC 9110 section 10.1.1).
                 self._wants_continue = False
-                if self._framing == NOT_STARTED:
+                if self._writer.framing == NOT_STARTED:
                     self._out.append(CONTINUE)
             data = b""
         elif type(buffer) is bytes and len(buffer) <= body.left:
@@ -289,7 +286,7 @@ class H1Connection:
                 self._buffer = b""
         if body.done:
             self._read = self._read_nothing
-            if self._framing == ENDED:
+            if self._writer.framing == ENDED:
                 self._begin_next()
             return Data(data, True)
         if data:
@@ -330,7 +327,7 @@ class H1Connection:
         body.skip(size)
         if body.done:
             self._read = self._read_nothing
-            if self._framing == ENDED:
+            if self._writer.framing == ENDED:
                 self._begin_next()
         return body.done
 
@@ -351,10 +348,7 @@ class H1Connection:
             self._send_trailers(event)  # type: ignore[arg-type]
 
     def pass_body(self) -> int:
-        if self._framing not in (SIZED, BODILESS):
-            raise LocalProtocolError("only a body of known length can pass the connection by")
-        left = self._left if self._framing == SIZED else 0
-        self._left = 0
+        left = self._writer.pass_by()
         self._end_response()
         return left
 
@@ -368,12 +362,13 @@ class H1Connection:
 
     def parts_to_send(self) -> list[bytes]:
         """:meth:`data_to_send` in pieces, for drivers that can write those without joining them."""
-        out, self._out = self._out, []
-        return out
+        parts = self._out.copy()
+        self._out.clear()
+        return parts
 
     def _send_informational(self, event: Informational) -> None:
         request = self.request
-        if request is None or self._framing != NOT_STARTED:
+        if request is None or self._writer.framing != NOT_STARTED:
             raise LocalProtocolError("an interim response goes before the final one")
         if not 100 <= event.status < 200 or event.status == 101:
             raise LocalProtocolError(f"status {event.status} is not that of an interim response")
@@ -382,7 +377,7 @@ class H1Connection:
 
     def _send_head(self, event: ResponseHead) -> None:
         request = self.request
-        if request is None or self._framing != NOT_STARTED:
+        if request is None or self._writer.framing != NOT_STARTED:
             raise LocalProtocolError("a request gets exactly one response")
         if event.end_stream:
             answer = self.repeat(event.status, event.headers, event.body, event.reason)
@@ -408,8 +403,8 @@ class H1Connection:
             self._end_response()
             return
         self._out.append(b"".join(lines))
-        self._framing = framing
-        self._left = length
+        self._writer.framing = framing
+        self._writer.left = length
         if event.body or event.end_stream:
             self._send_data(event.body, event.end_stream)
 
@@ -426,7 +421,7 @@ class H1Connection:
             or request is None
             or not request.target.plain
             or not request.keep_alive
-            or self._framing
+            or self._writer.framing
             or self._out
         ):
             return None
@@ -440,46 +435,27 @@ class H1Connection:
         return b"".join((answer[1], self._preamble.both, answer[2], body))
 
     def _send_data(self, data: bytes, end: bool) -> None:
-        framing = self._framing
-        if framing == SIZED:
-            if len(data) > self._left:
-                self.closing = True
-                raise LocalProtocolError(
-                    f"the body is longer than its Content-Length by {len(data) - self._left} bytes"
-                )
-            self._left -= len(data)
-            if end and self._left:
-                self.closing = True
-                raise LocalProtocolError(f"the body is shorter than its Content-Length by {self._left} bytes")
-            if data:
-                self._out.append(data)
-        elif framing == CHUNKED:
-            if data:
-                self._out += (b"%x\r\n" % len(data), data, b"\r\n0\r\n\r\n" if end else b"\r\n")
-            elif end:
-                self._out.append(b"0\r\n\r\n")
-        elif framing == UNTIL_CLOSE:
-            if data:
-                self._out.append(data)
-        elif framing != BODILESS:
-            raise LocalProtocolError("a body comes after its head, and ends once")
+        try:
+            self._writer.write(data, end)
+        except LocalProtocolError:
+            if self._writer.framing == SIZED:
+                self.closing = True  # the length was promised
+            raise
         if end:
             self._end_response()
 
     def _send_trailers(self, event: Trailers) -> None:
-        """End the response; only a chunked one has room for trailers (RFC 9112 section 7.1.2)."""
-        if self._framing != CHUNKED:
+        if self._writer.end_with(event.headers):
+            self._end_response()
+        else:
             self._send_data(b"", True)
-            return
-        self._out += (b"0\r\n", *trailer_lines(event.headers), b"\r\n")
-        self._end_response()
 
     def _end_response(self) -> None:
         if self.closing:
-            self._framing = ENDED
+            self._writer.framing = ENDED
             self._read = self._read_nothing
         elif self._body is not None and not self._body.done:
-            self._framing = ENDED  # the rest of the request's body is read and dropped first
+            self._writer.framing = ENDED  # the rest of the request's body is read and dropped first
         else:
             self._begin_next()
 
@@ -491,7 +467,7 @@ class H1Connection:
         self.request = None
         self._body = None
         self._wants_continue = False
-        self._framing = NOT_STARTED
+        self._writer.framing = NOT_STARTED
         self._read = self._read_head
         if self._ends():
             self.closing = True
@@ -499,22 +475,14 @@ class H1Connection:
 
     def abort(self) -> None:
         self.closing = True
-        self._framing = ENDED
+        self._writer.framing = ENDED
         self._read = self._read_nothing
 
     def refuse(self, error: RemoteProtocolError) -> None:
         """Answer with the error's status, unless a response is under way, and end the connection."""
         self.closing = True
         self._read = self._read_nothing
-        if self._framing == NOT_STARTED:
-            self._framing = ENDED
-            body = f"{error.status} {REASONS[error.status]}\n{error}\n".encode("latin-1", "replace")
-            if self.request is not None and self.request.method == "HEAD":
-                body = b""
-            self._out += (
-                known_status_lines.get((error.status, None)) or status_line(error.status, None),
-                self._preamble.both,
-                b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
-                % len(body),
-                body,
-            )
+        if self._writer.framing == NOT_STARTED:
+            self._writer.framing = ENDED
+            bodiless = self.request is not None and self.request.method == "HEAD"
+            self._out += refusal(error, self._preamble, bodiless)

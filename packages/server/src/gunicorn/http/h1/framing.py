@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from gunicorn.http.errors import LocalProtocolError
-from gunicorn.http.events import Request, ResponseHead
+from gunicorn.http.errors import LocalProtocolError, RemoteProtocolError
+from gunicorn.http.events import REASONS, Headers, Request, ResponseHead
 from gunicorn.http.h1.response import (
     CLOSE,
     DATE,
@@ -17,6 +17,7 @@ from gunicorn.http.h1.response import (
     known_lines,
     known_status_lines,
     status_line,
+    trailer_lines,
 )
 
 # The framings of a response.
@@ -99,3 +100,68 @@ def _restrict(request: Request, status: int, length: int, size: int) -> tuple[in
     if length < 0:
         length = size
     return (SIZED if length >= 0 else UNTIL_CLOSE), length
+
+
+def refusal(error: RemoteProtocolError, preamble: Preamble, bodiless: bool) -> list[bytes]:
+    """The whole answer to a request that is refused, the last one of its connection. *bodiless*: it was a HEAD."""
+    body = b"" if bodiless else f"{error.status} {REASONS[error.status]}\n{error}\n".encode("latin-1", "replace")
+    return [
+        known_status_lines.get((error.status, None)) or status_line(error.status, None),
+        preamble.both,
+        b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body),
+        body,
+    ]
+
+
+class BodyWriter:
+    """Frames the bodies of a connection's responses, one after the other, into *out*, which others write to as well.
+
+    ``framing`` is one of this module's constants, ``left`` how many bytes a SIZED body still owes.
+    """
+
+    __slots__ = ("framing", "left", "out")
+
+    def __init__(self, out: list[bytes]) -> None:
+        self.out = out
+        self.framing = NOT_STARTED
+        self.left = 0
+
+    def write(self, data: bytes, end: bool) -> None:
+        """Append *data*, and what ends the body if that was all of it.
+
+        Raises :class:`LocalProtocolError` where no body is under way, or it has another length than the head has said.
+        """
+        framing = self.framing
+        if framing == SIZED:
+            if len(data) > self.left:
+                raise LocalProtocolError(f"the body is longer than its Content-Length by {len(data) - self.left} bytes")
+            self.left -= len(data)
+            if end and self.left:
+                raise LocalProtocolError(f"the body is shorter than its Content-Length by {self.left} bytes")
+            if data:
+                self.out.append(data)
+        elif framing == CHUNKED:
+            if data:
+                self.out += (b"%x\r\n" % len(data), data, b"\r\n0\r\n\r\n" if end else b"\r\n")
+            elif end:
+                self.out.append(b"0\r\n\r\n")
+        elif framing == UNTIL_CLOSE:
+            if data:
+                self.out.append(data)
+        elif framing != BODILESS:
+            raise LocalProtocolError("a body comes after its head, and ends once")
+
+    def end_with(self, trailers: Headers) -> bool:
+        """End the body with fields, if there is room for them: only a chunked one has it (RFC 9112 section 7.1.2)."""
+        if self.framing != CHUNKED:
+            return False
+        self.out += (b"0\r\n", *trailer_lines(trailers), b"\r\n")
+        return True
+
+    def pass_by(self) -> int:
+        """How many bytes of the body somebody else writes, all that are left."""
+        if self.framing not in (SIZED, BODILESS):
+            raise LocalProtocolError("only a body of known length can pass the connection by")
+        left = self.left if self.framing == SIZED else 0
+        self.left = 0
+        return left
