@@ -315,3 +315,15 @@ class Closing(DirtyApp):
     def close(self) -> None:
         with open(os.environ["CLOSING_FILE"], "a") as file:
             file.write(f"{os.getpid()}\n")
+
+
+class Unspeakable(DirtyApp):
+    """Does not load, with a reason that UTF-8 cannot carry."""
+
+    def init(self) -> None:
+        raise ValueError("expected failure of init \udce4")
+
+
+class Leaving(DirtyApp):
+    def init(self) -> None:
+        sys.exit("expected failure of init: no licence")

@@ -128,6 +128,22 @@ def test_an_app_that_cannot_be_loaded_is_given_up_and_comes_back_by_a_reload(
     assert pool.client().execute("sampleapps:Broken", "pid") in pool.worker_pids()
 
 
+@pytest.mark.parametrize(
+    ("app", "reason"),
+    [("Unspeakable", r"ValueError: expected failure of init \\udce4"), ("Leaving", "SystemExit: .*no licence")],
+)
+def test_whatever_keeps_an_app_from_loading_is_told_and_ends_no_arbiter(
+    start: Any, wait_for: Wait, app: str, reason: str
+) -> None:
+    pool = start("--workers", "2", "--boot-delay", "0.01", app=("Sample:1", f"{app}:1"))
+    client = pool.client()
+    for _ in range(2):  # one waits for the last attempt, one comes after it
+        with pytest.raises(DirtyNoWorkersAvailableError, match=reason):
+            client.execute(f"sampleapps:{app}", "go")
+    assert [bool(seat["error"]) for seat in pool.status()["seats"]] == [False, True]
+    assert client.execute("sampleapps:Sample", "echo", 1) == 1
+
+
 def test_a_reload_starts_new_workers_before_the_old_ones_go(start: Any, wait_for: Wait) -> None:
     pool = start("--workers", "2").ready()
     client = pool.client()

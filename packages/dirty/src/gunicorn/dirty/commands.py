@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_dirty_protocol import Error, Manage, ManageOp, MessageType, ProtocolError, Response
+from gunicorn_dirty_protocol import Manage, ManageOp, MessageType, ProtocolError, Response
 
 from .call import PoolCall
 from .errors import DirtyError, DirtyProtocolError
+from .wire import error_frame
 
 if TYPE_CHECKING:
     from .arbiter import DirtyArbiter
@@ -38,8 +39,7 @@ def answer(arbiter: DirtyArbiter, caller: Caller, kind: int, request_id: int, pa
         error: DirtyError = DirtyProtocolError(f"malformed message of type 0x{kind:02x}: {exc}", payload)
     except DirtyError as exc:
         error = exc
-    data = error.to_dict()
-    return Error(request_id, data["error_type"], data["message"], data["details"]).to_bytes()
+    return error_frame(request_id, error)
 
 
 def status(arbiter: DirtyArbiter) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from gunicorn_dirty_protocol import End, Error, ProtocolError
+from gunicorn_dirty_protocol import End, ProtocolError
 
 from .bulk import give_back, room_for, send_frame
 from .current import CurrentCall, call_variable
@@ -23,7 +23,7 @@ from .errors import (
     DirtyError,
     DirtyProtocolError,
 )
-from .wire import HEADER, HEADER_SIZE, REQUEST, Frame, chunk_frame, read_request, response_frame
+from .wire import HEADER, HEADER_SIZE, REQUEST, Frame, chunk_frame, error_frame, printable, read_request, response_frame
 
 __all__ = ["VALUES", "Slot", "error_of", "failure_frame", "open_request"]
 
@@ -212,18 +212,9 @@ def error_of(exc: BaseException, call: CurrentCall) -> DirtyError:
         message = f"{type(exc).__name__}: {exc}"
     except Exception:
         message = f"{type(exc).__name__} (its text cannot be made: __str__ raises)"
-    return DirtyAppError(_printable(message), call.app_path, call.action, _printable(text))
+    return DirtyAppError(printable(message), call.app_path, call.action, printable(text))
 
 
 def failure_frame(call: CurrentCall, error: DirtyError) -> bytes:
     """An ERROR; what of it the protocol cannot carry is left out."""
-    data = error.to_dict()
-    try:
-        return Error(call.request_id, data["error_type"], data["message"], data["details"]).to_bytes()
-    except ProtocolError:
-        return Error(call.request_id, data["error_type"], _printable(data["message"])).to_bytes()
-
-
-def _printable(text: object) -> str:
-    """Text that UTF-8 can carry: surrogates, which file names may contain, are escaped."""
-    return str(text).encode("utf-8", "backslashreplace").decode()
+    return error_frame(call.request_id, error)

@@ -17,6 +17,7 @@ from gunicorn_dirty_protocol import (
     Limits,
     MessageError,
     MessageType,
+    ProtocolError,
     Request,
     decode,
     decode_from,
@@ -48,6 +49,7 @@ __all__ = [
     "Routes",
     "chunk_frame",
     "error_frame",
+    "printable",
     "read_chunk",
     "read_deadline",
     "read_encoded",
@@ -260,9 +262,17 @@ def _refuse(size: int) -> None:
 
 
 def error_frame(request_id: int, error: DirtyError) -> bytes:
-    """An ERROR. Raises EncodeError when a detail cannot be carried."""
+    """An ERROR; what of it the protocol cannot carry is left out."""
     data = error.to_dict()
-    return Error(request_id, data["error_type"], data["message"], data["details"]).to_bytes()
+    try:
+        return Error(request_id, data["error_type"], data["message"], data["details"]).to_bytes()
+    except ProtocolError:
+        return Error(request_id, data["error_type"], printable(data["message"])).to_bytes()
+
+
+def printable(text: object) -> str:
+    """Text that UTF-8 can carry: surrogates, which file names may contain, are escaped."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
 
 
 def read_request(payload: bytes | memoryview) -> tuple[Route, float | None, list[Any], dict[str, Any]]:

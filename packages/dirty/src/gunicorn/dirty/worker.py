@@ -25,6 +25,7 @@ from .config import PoolConfig
 from .errors import DirtyAppError
 from .slot import Slot
 from .spawned import respawn
+from .wire import printable
 
 if TYPE_CHECKING:
     from .tasks import TaskSlot
@@ -76,11 +77,11 @@ class DirtyWorker:
             if any(found.start_method == "spawn" for found in attributes) and not self.spawned:
                 respawn(self, control, lifeline)
             self._load()
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             # Of what we raise ourselves the message says it all, unless the app is behind it.
             text = (exc.traceback or "") if isinstance(exc, DirtyAppError) else traceback.format_exc()
-            self.log.error("Dirty worker %d cannot start: %s\n%s", self.number, exc, text)
-            control.send({"failed": str(exc)})
+            self.log.error("Dirty worker %d cannot start: %s\n%s", self.number, printable(exc), printable(text))
+            control.send({"failed": printable(exc)})
             return _BOOT_FAILED
         self._make_slots(control, [found.concurrency for found in attributes])
         self._held = [control.close, lambda: os.close(lifeline), *(slot.forked for slot in self._slots)]
@@ -97,7 +98,7 @@ class DirtyWorker:
             if init is not None:
                 try:
                     init()
-                except Exception as exc:
+                except (Exception, SystemExit) as exc:
                     message = f"init of dirty app {path} failed: {type(exc).__name__}: {exc}"
                     raise DirtyAppError(message, path, "init", traceback.format_exc()) from exc
             self.apps[path] = app
@@ -183,7 +184,7 @@ def _stacks() -> dict[str, str]:
     """What each thread runs at the moment: its name to its traceback."""
     frames = sys._current_frames()
     return {
-        f"{thread.name} ({thread.ident})": "".join(traceback.format_stack(frames[thread.ident]))
+        printable(f"{thread.name} ({thread.ident})"): printable("".join(traceback.format_stack(frames[thread.ident])))
         for thread in threading.enumerate()
         if thread.ident in frames
     }
