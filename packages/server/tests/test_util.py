@@ -205,3 +205,16 @@ def test_a_daemon_leaves_its_terminal_and_its_parent(short_path: Path, eventuall
     finally:
         os.kill(pid, signal.SIGKILL)
     eventually(lambda: not os.path.exists(f"/proc/{pid}"), "its end")
+
+
+def test_standard_streams_that_are_closed_become_null() -> None:
+    code = (
+        "import os, sys\n"
+        "from gunicorn.util import open_standard_descriptors\n"
+        "open_standard_descriptors()\n"
+        "print('lost', file=sys.stderr)\n"
+        "print(os.readlink('/proc/self/fd/0'), os.readlink('/proc/self/fd/2'), os.get_inheritable(2))\n"
+    )
+    words = ["sh", "-c", 'exec "$0" -c "$1" <&- 2>&-', sys.executable, code]
+    output = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+    assert output == "/dev/null /dev/null True\n"

@@ -179,6 +179,20 @@ def set_non_blocking(fd: int) -> None:
     os.set_blocking(fd, False)
 
 
+def open_standard_descriptors() -> None:
+    """Put /dev/null in the place of a standard stream that was closed before the start (``2>&-``, some supervisors).
+
+    Or the next file or socket would get its number, and take what others print, or be closed in its stead.
+    """
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))  # noqa: SIM115 - for good
+
+
 def daemonize(enable_stdio_inheritance: bool = False) -> None:
     """Become a daemon: a child of init in its own session, standard streams on /dev/null unless inherited."""
     for step in (os.setsid, lambda: None):

@@ -67,6 +67,12 @@ def test_a_blocked_hub_is_replaced(serve_gevent: Serve, eventually: Eventually) 
     assert server.wait_for(f"WORKER TIMEOUT \\(pid:{pid}\\)")
 
 
+def test_the_hub_is_there_before_privileges_are_dropped(serve_gevent: Serve) -> None:
+    """It imports modules; the worker's user may not be allowed to read them."""
+    server = serve_gevent("-c", "python:hub_conf")
+    server.wait_for("a hub before the user changes: True")
+
+
 def test_a_killed_worker_is_replaced(serve_gevent: Serve, eventually: Eventually) -> None:
     server = serve_gevent("-w", "2")
     pids = server.wait_for_children(2)

@@ -28,6 +28,7 @@ class BaseApplication:
     cfg: config.Config
 
     def __init__(self, usage: str | None = None, prog: str | None = None) -> None:
+        util.open_standard_descriptors()
         self.usage = usage
         self.prog = prog
         self.callable: Any = None

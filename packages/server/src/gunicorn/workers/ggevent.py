@@ -82,6 +82,7 @@ class GeventWorker(Worker):
 
     def init_process(self) -> None:
         self.patch()
+        gevent.get_hub()  # imports a lot, which the user that the worker is about to become may not be allowed to read
         super().init_process()
 
     def patch(self) -> None:
