@@ -110,6 +110,28 @@ def test_timers_run_in_order_and_can_be_cancelled(loop: Loop) -> None:
     assert loop.now >= begun + 0.08
 
 
+@pytest.mark.parametrize("epoll", [True, False])
+def test_timers_may_be_far_away(epoll: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further than poll() can wait for, which is 24 days; on the way they are looked at now and then."""
+    loop = Loop(epoll=epoll)
+    called: list[str] = []
+    number = signal.SIGUSR2
+    loop.on_signals({number: loop.stop})
+    try:
+        for delay in (30 * 86400, 1e300, float("inf")):
+            loop.call_later(delay, lambda: called.append("far too early"))
+            os.kill(os.getpid(), number)
+            loop.run()
+        monkeypatch.setattr("gunicorn.dirty.loop._LONGEST", 0.01)
+        soon = loop.now + 0.05
+        loop.call_at(soon, loop.stop)  # is looked at four times before
+        loop.run()
+        assert loop.now >= soon
+    finally:
+        loop.close()
+    assert called == []
+
+
 def test_signals_arrive_in_the_loop_and_handlers_are_given_back(loop: Loop) -> None:
     before = signal.getsignal(signal.SIGUSR2)
     seen: list[str] = []

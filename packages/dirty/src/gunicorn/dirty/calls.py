@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 import itertools
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -36,6 +35,7 @@ __all__ = [
 
 SOCKET_VARIABLE = "GUNICORN_DIRTY_SOCKET"
 PATIENCE = 0.1  # seconds that a client waits beyond a deadline, since the pool knows it too and can say more
+_FOR_EVER = 1e9  # seconds
 _MAX_ATTEMPTS = 6
 _FIRST_PAUSE = 0.05  # seconds; doubles with each attempt
 
@@ -68,7 +68,7 @@ def default_socket_path() -> str:
 
 
 def seconds_of(timeout: float | None) -> float | None:
-    """A timeout as people give it: 0, None and infinity are none.
+    """A timeout as people give it: 0, None and what is beyond all patience (30 years) are none.
 
     :raises TypeError, ValueError: it is no number
     """
@@ -78,7 +78,7 @@ def seconds_of(timeout: float | None) -> float | None:
         raise TypeError(f"timeout is {timeout!r}; it must be a number of seconds, or None")
     if timeout != timeout:
         raise ValueError("timeout is NaN; it must be a number of seconds, or None")
-    return None if timeout == math.inf else timeout
+    return timeout if timeout < _FOR_EVER else None
 
 
 class Attempts:

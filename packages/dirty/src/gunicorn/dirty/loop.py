@@ -24,6 +24,7 @@ WRITE = 4
 HANGUP = 16  # reported whether asked for or not: the peer is gone in both directions, or the descriptor is broken
 
 _EPOLLERR = 8
+_LONGEST = 86400.0  # seconds without a look at the timers
 _NEVER = float("inf")
 
 
@@ -123,8 +124,13 @@ class Loop:
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Call `callback()` at monotonic time `when` (seconds)."""
         timer = Timer(when, callback)
-        heapq.heappush(self._timers, (when, next(self._count), timer))
+        self._push(timer)
         return timer
+
+    def _push(self, timer: Timer) -> None:
+        # What is further away is looked at again on the way: poll() takes no more than 24 days.
+        when = min(timer.when, self.now + _LONGEST)
+        heapq.heappush(self._timers, (when, next(self._count), timer))
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         return self.call_at(time.monotonic() + delay, callback)
@@ -183,7 +189,11 @@ class Loop:
     def _run_timers(self) -> None:
         while self._timers and self._timers[0][0] <= self.now:
             timer = heapq.heappop(self._timers)[2]
-            if timer.callback is not None:
+            if timer.callback is None:
+                continue
+            if timer.when > self.now:
+                self._push(timer)
+            else:
                 timer.callback()
 
     # Ends
