@@ -19,6 +19,7 @@ from typing import Any, Final
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 COMPILED: Final = (
+    "asgi/scope.py",
     "http/events.py",
     "http/fields.py",
     "http/policy.py",
