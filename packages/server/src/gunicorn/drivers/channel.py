@@ -114,8 +114,11 @@ class Channel:
         try:
             while (event := http.next_event()) is not None:
                 if isinstance(event, Request):
-                    if event.end_stream:
-                        self._serve(event, io.BytesIO())
+                    body = b"" if event.end_stream else http.whole_body()
+                    if body is None:
+                        self._begin_body(event)
+                    else:
+                        self._serve(event, io.BytesIO(body))
                         if not http.buffered:
                             return
                     else:

@@ -152,6 +152,9 @@ class Client:
         A small body is received first, so that an application that ignores it leaves the connection usable, and a slow
         sender holds nothing of the application.
         """
+        whole = self._http.whole_body()
+        if whole is not None:
+            return io.BytesIO(whole)
         self._body_since, self._body_bytes = monotonic(), 0
         length = request.content_length
         if length is None or length > COLLECTED or request.expects_continue:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from gunicorn.http.errors import RemoteProtocolError
-from gunicorn.http.events import InEvent, OutEvent
+from gunicorn.http.events import Headers, InEvent, OutEvent
 
 
 class Connection(Protocol):
@@ -43,6 +43,9 @@ class Connection(Protocol):
 
     def send(self, event: OutEvent) -> None:
         """Put *event* on the wire. Raises :class:`~gunicorn.http.errors.LocalProtocolError` when it does not fit."""
+
+    def send_whole(self, status: int, headers: Headers, body: bytes, reason: str | None = None) -> None:
+        """:meth:`send` a ResponseHead that ends its message."""
 
     def refuse(self, error: RemoteProtocolError) -> None:
         """Answer a refused request with the error's status, where an answer is still possible, and end."""

@@ -90,7 +90,7 @@ class Response:
         """End the response, with *data* as the last part of its body; the driver writes it."""
         if self.status and not self.started and type(data) is bytes:
             # What most applications do, without the detour.
-            self._connection.send(ResponseHead(self._code, self.headers, data, True, self._reason))
+            self._connection.send_whole(self._code, self.headers, data, self._reason)
             self.started = True
             self.sent = len(data)
         else:

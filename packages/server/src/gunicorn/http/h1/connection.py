@@ -310,6 +310,19 @@ class H1Connection:
             pass  # the response is made, and ends the connection
         return False
 
+    def whole_body(self) -> bytes | None:
+        """The body of the request that was just read, if all of it is here and nothing else; then no event brings it.
+
+        Most small ones come in one piece with their head.
+        """
+        body, buffer = self._body, self._buffer
+        if type(body) is not SizedBody or type(buffer) is not bytes or not buffer or len(buffer) != body.left:
+            return None
+        body.skip(len(buffer))
+        self._buffer = b""
+        self._read = self._read_nothing
+        return buffer
+
     def body_ahead(self) -> int:
         """How many of the bytes that the peer sends next are body, whatever they are; 0 while that is not known.
 
@@ -339,13 +352,24 @@ class H1Connection:
     def send(self, event: OutEvent) -> None:
         kind = type(event)
         if kind is ResponseHead:
-            self._send_head(event)  # type: ignore[arg-type]
+            if event.end_stream:  # type: ignore[union-attr]
+                self.send_whole(event.status, event.headers, event.body, event.reason)  # type: ignore[union-attr]
+            else:
+                self._send_head(event)  # type: ignore[arg-type]
         elif kind is Data:
             self._send_data(event.data, event.end_stream)  # type: ignore[union-attr]
         elif kind is Informational:
             self._send_informational(event)  # type: ignore[arg-type]
         else:
             self._send_trailers(event)  # type: ignore[arg-type]
+
+    def send_whole(self, status: int, headers: Headers, body: bytes, reason: str | None = None) -> None:
+        """:meth:`send` a head with the whole body; the event is made only if the answer is not the last one again."""
+        answer = self.repeat(status, headers, body, reason)
+        if answer is not None:
+            self._out.append(answer)
+        else:
+            self._send_head(ResponseHead(status, headers, body, True, reason))
 
     def pass_body(self) -> int:
         left = self._writer.pass_by()
@@ -379,11 +403,6 @@ class H1Connection:
         request = self.request
         if request is None or self._writer.framing != NOT_STARTED:
             raise LocalProtocolError("a request gets exactly one response")
-        if event.end_stream:
-            answer = self.repeat(event.status, event.headers, event.body, event.reason)
-            if answer is not None:
-                self._out.append(answer)
-                return
         # Answered before the body was read: what still comes could not be told from a next request.
         body_unread = self._body is not None and not self._body.done
         if body_unread and event.end_stream and self._buffer:
