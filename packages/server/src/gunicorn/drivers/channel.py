@@ -121,8 +121,6 @@ class Channel:
                         self._serve(event, io.BytesIO(body))
                         if not http.buffered:
                             return
-                    else:
-                        self._begin_body(event)
                 elif isinstance(event, Data):
                     self._take(event)
                     if event.end_stream and not http.buffered:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from gunicorn.http.connection import Connection
 from gunicorn.http.errors import LocalProtocolError
 from gunicorn.http.events import Data, Informational, Request, ResponseHead
-from gunicorn.wsgi.environ import FileWrapper
+from gunicorn.wsgi.file import FileWrapper
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[Any]]
