@@ -34,7 +34,8 @@ class Files:
             await send(start)
             for message in self.before:
                 await send(message)
-            path = name if scope["query_string"] == b"as-it-is" else str(self.folder / name)
+            paths = {b"as-it-is": name, b"none": None, b"object": self.folder / name}
+            path = paths.get(scope["query_string"], str(self.folder / name))
             await send({"type": "http.response.pathsend", "path": path})
             if scope["query_string"] == b"more":
                 await send({"type": "http.response.body", "body": b"more"})
@@ -173,6 +174,18 @@ def test_a_file_comes_after_what_was_sent_before_it(run: Any, serving: Any, app:
     run(main())
 
 
+def test_relative_paths_and_path_objects(run: Any, serving: Any, app: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(app.folder)
+
+    async def main() -> None:
+        async with serving(app) as site:
+            client = await site.connect()
+            assert (await client.get("/small?as-it-is"))[2] == b"hello, file"
+            assert (await client.get("/small?object"))[2] == b"hello, file"
+
+    run(main())
+
+
 def test_head_and_http_1_0(run: Any, serving: Any, app: Files) -> None:
     async def main() -> None:
         async with serving(app) as site:
@@ -213,7 +226,8 @@ def test_the_applications_content_length_stands_once(run: Any, serving: Any, app
         ("/missing", [], FileNotFoundError, "missing"),
         ("/.", [], LocalProtocolError, "not an ordinary file"),
         ("/pipe", [], LocalProtocolError, "not an ordinary file"),
-        ("/relative?as-it-is", [], LocalProtocolError, "absolute"),
+        ("/missing?as-it-is", [], FileNotFoundError, "missing"),
+        ("/?none", [], LocalProtocolError, "None, and not text"),
         ("/unstarted", [], LocalProtocolError, "http.response.start has to come first"),
     ],
 )

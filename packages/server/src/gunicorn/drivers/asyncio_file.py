@@ -32,10 +32,11 @@ BLOCK: Final = 65536  # bytes that are read at once where they have to be copied
 def opened(path: Any) -> Iterator[tuple[int, int]]:
     """The descriptor and the size of the ordinary file at *path*, which is closed at the end.
 
-    Raises :class:`LocalProtocolError` for what is no such file and no absolute path, OSError where it cannot be opened.
+    ASGI asks for an absolute path, and Starlette passes on what its user gave, so a relative one is the working
+    directory's. Raises :class:`LocalProtocolError` for what is no such file, OSError where it cannot be opened.
     """
-    if not isinstance(path, str) or not os.path.isabs(path):
-        raise LocalProtocolError(f"path of http.response.pathsend is {path!r}, not text with an absolute path")
+    if not isinstance(path, (str, os.PathLike)):
+        raise LocalProtocolError(f"path of http.response.pathsend is {path!r}, and not text")
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe without a writer must not stop the loop
     try:
         status = os.fstat(fd)
