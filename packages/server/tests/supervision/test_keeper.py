@@ -23,6 +23,7 @@ class Sleeper:
 
     scoreboard: ScoreboardSlot
     status: ClassVar[int | None] = None
+    loads: ClassVar[float] = 0.0  # seconds
 
     def __init__(self, age: int, *args: Any) -> None:
         self.age = age
@@ -33,6 +34,8 @@ class Sleeper:
         faulthandler.disable()  # pytest's would print the stack at ABRT
         if self.status is not None:
             raise SystemExit(self.status)
+        self.scoreboard.connections = 1  # it loads
+        time.sleep(self.loads)
         self.scoreboard.requests = self.age
         self.scoreboard.heartbeat = time.monotonic()
         self.scoreboard.state = WorkerState.IDLE
@@ -139,6 +142,23 @@ def test_a_missing_heartbeat_is_answered_with_abort(keeper: Keeper, eventually: 
     assert os.WTERMSIG(status) == signal.SIGABRT
     keeper._worker_ended(pid, status)
     assert keeper.WORKERS == keeper.table == {}
+
+
+def test_a_worker_that_loads_for_too_long_is_told_why_and_not_replaced_for_ever_at_once(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Sleeper, "loads", 600.0)
+    keeper.num_workers = 1
+    while keeper.backoff.allows(time.monotonic()):
+        keeper.manage_workers()
+        (pid,) = keeper.WORKERS
+        slot = keeper.WORKERS[pid].scoreboard
+        eventually(lambda slot=slot: slot.connections, "its begin")
+        slot.heartbeat = time.monotonic() - 31
+        keeper.murder_workers()
+        keeper._worker_ended(pid, os.waitpid(pid, 0)[1])
+    assert "the application was not loaded within timeout (30 seconds)" in caplog.text
+    assert "Workers die young; the next one is started in 0.5 seconds" in caplog.text
 
 
 def test_a_master_that_was_stopped_itself_gives_them_their_time_anew(

@@ -246,3 +246,12 @@ def test_what_the_signals_do() -> None:
         made.handle_abort(signal.SIGABRT, None)
     assert caught.value.code == 1
     assert hooks[1:] == ["abort"]
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
+def test_max_requests_of_1_is_a_process_for_each_request(serve: Any, kind: str) -> None:
+    if kind == "gevent":
+        pytest.importorskip("gevent")
+    server = serve("-k", kind, "--max-requests", "1", app="wsgi_apps:app")
+    pids = [server.get("/pid") for _ in range(6)]
+    assert len(set(pids)) == 6

@@ -136,6 +136,8 @@ class GreenletDriver:
         try:
             while True:
                 self.hub.wait(watcher)
+                if not self._worker.alive:  # it is about to drain: whoever comes now is another's
+                    return
                 if len(self._clients) >= self._most_clients:
                     self._make_room()
                     continue  # another worker may have taken it meanwhile

@@ -99,7 +99,7 @@ class SelectorDriver:
         """
         ready = self.ready
         while not ready:
-            if self._knocking and not self.stopped:
+            if self._knocking and self.worker.alive and not self.stopped:
                 self._accept(self._knocking.pop())
                 continue
             self._housekeep()

@@ -157,7 +157,10 @@ class WorkerKeeper:
         for pid, signum in overdue(self.table.values(), now, self.timeout):
             entry = self.table[pid]
             if signum == signal.SIGABRT:
-                self.log.critical("WORKER TIMEOUT (pid:%s)", pid)
+                why = (
+                    "" if entry.booted else f": the application was not loaded within timeout ({self.timeout} seconds)"
+                )
+                self.log.critical("WORKER TIMEOUT (pid:%s)%s", pid, why)
                 self.WORKERS[pid].aborted = True
                 entry.aborted_at = now
             else:
@@ -201,6 +204,8 @@ class WorkerKeeper:
         self.scoreboard.release(slot)
         if self._graceful is not None or entry.told:
             self.log.debug("Worker (pid:%s) %s", pid, fork.describe(status))
+            if self._graceful is None and entry.aborted_at is not None and not entry.booted:
+                self._died_young(now - entry.spawned)  # or they would be made and killed for ever
             return
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
         if code == 0 and entry.booted:
@@ -208,7 +213,11 @@ class WorkerKeeper:
         self.log.error("Worker (pid:%s) %s", pid, fork.describe(status))
         if code in (self.WORKER_BOOT_ERROR, self.APP_LOAD_ERROR):
             self._boot_failed(entry, code)
-        delay = self.backoff.died(now, now - entry.spawned, free=max(3, 2 * self.num_workers))
+        self._died_young(now - entry.spawned)
+
+    def _died_young(self, lifetime: float) -> None:
+        """Unless it lived for long: the next one may have to wait."""
+        delay = self.backoff.died(time.monotonic(), lifetime, free=max(3, 2 * self.num_workers))
         if delay:
             self.log.warning("Workers die young; the next one is started in %g seconds", delay)
 
