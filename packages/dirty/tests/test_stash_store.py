@@ -94,9 +94,10 @@ def test_a_bounded_table_refuses_what_does_not_fit() -> None:
     assert store.info("t", 0.0)["max_entries"] is None
 
 
-@pytest.mark.parametrize(
-    ("key", "size"), [("abc", 3), ("é€", 5), ("\U0001f600", 4), (b"\xff\x00", 2), (10**15, 8), ("", 0)]
-)
+SIZES = [("abc", 3), ("é€", 5), ("\U0001f600", 4), ("", 0), (b"\xff\x00", 2), (10**15, 8), (256**20 - 1, 20)]
+
+
+@pytest.mark.parametrize(("key", "size"), SIZES)
 def test_keys_count_with_their_bytes(key: Any, size: int) -> None:
     store = StashStore()
     store.put("t", key, b"value", 0.0)

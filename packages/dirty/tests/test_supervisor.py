@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import threading
 import time
@@ -166,6 +167,23 @@ def test_a_reload_starts_new_workers_before_the_old_ones_go(start: Any, wait_for
     thread.join()
     assert not failed
     assert len(pool.worker_pids()) == 2
+
+
+def test_a_shortage_of_descriptors_is_told_and_outlived(start: Any, wait_for: Wait) -> None:
+    pool = start("--workers", "1").ready()
+    client = pool.client()
+    pid = client.execute(APP, "pid")
+    _, hard = resource.prlimit(pool.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pool.pid, resource.RLIMIT_NOFILE, (3, hard))  # those that it has stay open
+    pool.process.send_signal(signal.SIGTTIN)
+    wait_for(lambda: "worker 2 cannot be started" in pool.log, "it says so")
+    assert client.execute(APP, "echo", 2) == 2
+    pool.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "cannot be looked at" in pool.log, "a reload says so too")
+    assert client.execute(APP, "echo", 3) == 3
+    resource.prlimit(pool.pid, resource.RLIMIT_NOFILE, (hard, hard))
+    wait_for(lambda: client.execute(APP, "pid") != pid, "the reload goes on where it was")
+    wait_for(lambda: len(pool.worker_pids()) == 1, "and is complete")
 
 
 def test_a_hung_workers_other_slots_finish(start: Any, calls: Any, wait_for: Wait, short_dir: str) -> None:

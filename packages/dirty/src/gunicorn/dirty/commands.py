@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["answer", "status"]
 
 _MAX_WAITING = 100  # calls that STATUS lists of those that wait
+_MAX_STEP = 256  # workers to be added or removed at once; more is a slip of the finger
 _MAX_ACTION = 200  # characters of an action's name that it shows; clients may send far more
 
 
@@ -153,8 +154,8 @@ def _ask_stacks(arbiter: DirtyArbiter, caller: Caller, message: Manage) -> None:
 
 
 def _scale(arbiter: DirtyArbiter, message: Manage) -> dict[str, Any]:
-    if message.count < 1:
-        raise DirtyProtocolError(f"the number of workers to add or remove is {message.count}, it must be 1 or more")
+    if not 1 <= message.count <= _MAX_STEP:
+        raise DirtyProtocolError(f"the number of workers to add or remove is {message.count}, not 1 to {_MAX_STEP}")
     adding = message.op is ManageOp.ADD
     numbers, reason = arbiter.supervisor.scale(message.count if adding else -message.count)
     result: dict[str, Any] = {

@@ -25,7 +25,8 @@ __all__ = ["Probe"]
 
 class Probe:
     """One probing child. `done(limits)` is called once, from the loop; an app that could not be imported counts as
-    unlimited, since its worker's start will say what is wrong with it.
+    unlimited, since its worker's start will say what is wrong with it. Making it raises OSError when it cannot be
+    forked.
     """
 
     def __init__(
@@ -35,7 +36,12 @@ class Probe:
         self._done: Callable[[dict[str, int | None]], None] | None = done
         self._limits: dict[str, int | None] = dict.fromkeys(paths)
         self._channel, theirs = Channel.pair()
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            self._channel.close()
+            theirs.close()
+            raise
         if self.pid == 0:
             try:
                 self._channel.close()

@@ -9,6 +9,7 @@ import enum
 import os
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from . import mirror
@@ -59,7 +60,8 @@ class Seat:
 
 
 class WorkerProcess:
-    """One forked worker, from fork to reaping. The object that hooks in the arbiter are given as `worker`.
+    """One forked worker, from fork to reaping. The object that hooks in the arbiter are given as `worker`. Making it
+    raises OSError when there are no descriptors, processes or memory for it.
 
     :ivar age: how many-th process of the pool it is, from 1
     :ivar ready_at: monotonic time at which its apps were loaded, or None
@@ -96,9 +98,15 @@ class WorkerProcess:
 
     def _fork(self) -> None:
         arbiter = self.arbiter
-        ours, theirs = Channel.pair()
-        lifeline, self.lifeline = os.pipe()
-        pid = os.fork()
+        with ExitStack() as opened:
+            ours, theirs = Channel.pair()
+            opened.callback(ours.close)
+            opened.callback(theirs.close)
+            lifeline, self.lifeline = os.pipe()
+            opened.callback(os.close, lifeline)
+            opened.callback(os.close, self.lifeline)
+            pid = os.fork()
+            opened.pop_all()
         if pid == 0:
             code = 1
             try:

@@ -40,6 +40,7 @@ _NO_FRONT = b"\xff"  # nothing that is encoded begins so
 _NUMBERS = (encode(0)[0], encode(0.5)[0])
 _NUMBER_SIZE = 9  # what has such a code and such a length is whole
 _MAX_FRONTS = 1024
+_LONGEST = 1e12  # seconds; an int may be larger than any float
 
 
 class StashDesk:
@@ -314,7 +315,7 @@ def _ttl(fields: dict[str, Any]) -> float | None:
         return None
     if type(ttl) not in (int, float) or not 0 < ttl < math.inf:
         raise StashError(f"ttl is {ttl!r}; it must be a number of seconds over 0")
-    return float(ttl)
+    return float(min(ttl, _LONGEST))
 
 
 def _bound(fields: dict[str, Any], name: str) -> int | None:

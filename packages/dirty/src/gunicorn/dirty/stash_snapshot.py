@@ -64,8 +64,13 @@ class Snapshots:
 
     def _look(self) -> None:
         if self._store.changed != self._saved and not self._is_writing():
+            try:
+                self._writer = os.fork()
+            except OSError as exc:
+                self._arbiter.log.error("The stash cannot be written to %s at the moment: %s", self._path, exc)
+                self._wait()
+                return
             self._saved = self._store.changed
-            self._writer = os.fork()
             if self._writer == 0:
                 code = 1
                 try:

@@ -369,9 +369,9 @@ def _equal(one: bytes, other: bytes) -> bool:
 
 
 def _size(key: Key, value: bytes) -> int:
-    """Bytes that an entry counts: a key that is a str with those of its UTF-8, an int with 8."""
+    """Bytes that an entry counts: a key that is a str with those of its UTF-8, an int with 8 or more."""
     if type(key) is str:
         length = len(key) if key.isascii() else len(key.encode())
     else:
-        length = 8 if type(key) is int else len(key)  # type: ignore[arg-type]
+        length = max(8, key.bit_length() + 7 >> 3) if type(key) is int else len(key)  # type: ignore[arg-type]
     return len(value) + length + _ENTRY_OVERHEAD

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Supervisor"]
 
+_SHORTAGE = 1.0  # seconds to wait when there are no descriptors, processes or memory for a worker
 _YOUNG = 1.0  # seconds; a worker that dies sooner after loading, without a call done, counts as failed to start
 
 
@@ -67,10 +68,18 @@ class Supervisor:
             self._probe = None
             self._carry_out([AppLimit(app.path, app.workers or learnt.get(app.path)) for app in config.apps])
 
-        if unknown:
-            self._probe = Probe(self.arbiter, unknown, done)
-        else:
+        if not unknown:
             done({})
+            return
+        try:
+            self._probe = Probe(self.arbiter, unknown, done)
+        except OSError as exc:
+            self.log.error("The dirty apps cannot be looked at: %s; next attempt in %g seconds", exc, _SHORTAGE)
+            self.arbiter.loop.call_later(_SHORTAGE, self._start_again)
+
+    def _start_again(self) -> None:
+        if not self._stopping:
+            self.start()
 
     def _carry_out(self, apps: list[AppLimit]) -> None:
         """Bring the seats to a new plan: new ones open, superfluous ones close, those that stay are filled anew in
@@ -150,9 +159,17 @@ class Supervisor:
     def _spawn(self, seat: Seat) -> None:
         assert seat.member is not None
         seat.retry = None
+        try:
+            process = WorkerProcess(self.arbiter, seat, seat.member, self._age + 1)
+        except OSError as exc:
+            seat.process = None
+            seat.error = f"worker {seat.number} cannot be started: {exc}"
+            self.log.error("%s; next attempt in %g seconds", seat.error, _SHORTAGE)
+            seat.retry = self.arbiter.loop.call_later(_SHORTAGE, lambda: self._spawn(seat))
+            return
+        seat.process = process
         seat.restarts += 1
         self._age += 1
-        process = seat.process = WorkerProcess(self.arbiter, seat, seat.member, self._age)
         self.processes[process.pid] = process
         self.log.info("Dirty worker %d (pid %d) loads %s", seat.number, process.pid, ", ".join(seat.apps))
 
