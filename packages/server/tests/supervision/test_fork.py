@@ -1,5 +1,6 @@
 """Forked children: their status, their signals, and that they never return."""
 
+import gc
 import os
 import signal
 import sys
@@ -54,6 +55,23 @@ def test_signals_are_at_their_defaults_or_ignored_and_unblocked_in_the_child() -
     finally:
         signal.signal(signal.SIGUSR2, before[0])
         signal.signal(signal.SIGUSR1, before[1])
+
+
+def test_the_childs_collector_leaves_alone_what_is_the_masters() -> None:
+    before = gc.get_freeze_count()
+    assert status_of(lambda: 0 if gc.get_freeze_count() > before + 1000 else 1) == 0
+    assert gc.get_freeze_count() == 0
+
+
+def test_a_fork_that_fails_leaves_the_collector_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "fork", fail)
+    with pytest.raises(BlockingIOError):
+        status_of(lambda: 0)
+    assert gc.get_freeze_count() == 0
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & {signal.SIGUSR1, signal.SIGUSR2}
 
 
 def test_atexit_functions_run_only_when_asked() -> None:

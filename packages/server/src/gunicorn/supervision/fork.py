@@ -41,6 +41,7 @@ def fork(
     try:
         pid = os.fork()
     except BaseException:
+        gc.unfreeze()
         signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
         raise
     if pid:
