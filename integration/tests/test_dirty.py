@@ -122,6 +122,7 @@ def test_the_arbiters_crash_loses_running_calls_only_and_at_once(
 ) -> None:
     server = serve(*options(tmp_path, "--dirty-workers", "1", "--dirty-threads", "2"))
     worker, arbiter = server.ready("/pids").json
+    assert server.ask("/visit").json == [1, 1]  # the worker now knows this entry of the stash
     path = socket_of(server)
     client = DirtyClient(path, 60)
     outcomes: list[Any] = []
@@ -143,6 +144,7 @@ def test_the_arbiters_crash_loses_running_calls_only_and_at_once(
     assert again[0] != worker
     assert socket_of(server) == path
     assert client.execute("pool_and_web:Work", "visits") == 0
+    assert server.ask("/visit").json == [1, 1]
     client.close()
     eventually(lambda: worker not in server.tree(), "the worker of the dead arbiter is gone")
 

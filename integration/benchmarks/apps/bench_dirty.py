@@ -115,14 +115,13 @@ def threads(seconds: float, clients: float, wait: float = 0) -> Any:
     counts: list[int] = []
     start = threading.Barrier(int(clients) + 1)
 
-    def call() -> None:
-        client = get_dirty_client()
-        if wait:
-            client.execute(WORK, "sleep", wait)
-        else:
-            client.execute(WORK, "echo", 1)
-
     def run() -> None:
+        client = get_dirty_client()
+        words = ("sleep", wait) if wait else ("echo", 1)
+
+        def call() -> None:
+            client.execute(WORK, *words)
+
         call()
         start.wait()
         counts.append(len(repeat(call, seconds)))

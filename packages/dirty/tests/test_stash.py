@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,7 @@ import pytest
 from gunicorn.dirty import stash
 from gunicorn.dirty.errors import (
     DirtyProtocolError,
+    DirtyWorkerError,
     StashError,
     StashFullError,
     StashKeyNotFoundError,
@@ -161,6 +164,20 @@ def test_a_worker_never_reads_what_is_older_than_a_write_that_is_done(pool: Any)
     with ThreadPoolExecutor(4) as threads:  # four threads of two workers, each with a key of its own
         wrong = [threads.submit(client.execute, COUNTING, "rewrite", "known", f"k{number}", 200) for number in range(4)]
         assert [one.result(60) for one in wrong] == [0, 0, 0, 0]
+
+
+def test_a_worker_that_is_killed_while_it_writes_leaves_the_others_right(pool: Any, wait_for: Wait) -> None:
+    client = pool.client()
+    with ThreadPoolExecutor(4) as threads:  # in four slots of two workers
+        calls = [
+            threads.submit(client.execute, COUNTING, "rewrite", "known", f"k{number}", 4000) for number in range(4)
+        ]
+        wait_for(lambda: all(stash.get("known", f"k{number}", 0) > 50 for number in range(4)), "all write")
+        os.kill(pool.worker_pids()[0], signal.SIGKILL)
+        errors = [call.exception(60) for call in calls]
+    assert [type(error) for error in errors if error is not None] == [DirtyWorkerError] * 2
+    assert [call.result() for call, error in zip(calls, errors, strict=True) if error is None] == [0, 0]
+    assert client.execute(COUNTING, "rewrite", "known", "k", 50, timeout=30) == 0
 
 
 def test_watching() -> None:
