@@ -52,7 +52,7 @@ SETTINGS: tuple[Declaration, ...] = (
     _hook("post_fork", 2, "post_fork(server, worker): in the worker, just after it was forked."),
     _hook("post_worker_init", 1, "post_worker_init(worker): in the worker, when it has loaded the application."),
     _hook("worker_int", 1, "worker_int(worker): in the worker, when INT or QUIT stops it."),
-    _hook("worker_abort", 1, "worker_abort(worker): in the worker, when ABRT stops it, mostly after its timeout."),
+    _hook("worker_abort", 1, "worker_abort(worker): in the worker, when a request over timeout or ABRT ends it."),
     _hook("pre_exec", 1, "pre_exec(server): just before a new master is executed (USR2)."),
     _hook("pre_request", 2, "pre_request(worker, req): in the worker, before a request is handled."),
     _hook("post_request", 4, "post_request(worker, req, environ, resp): in the worker, after a request was handled."),

@@ -67,7 +67,8 @@ SETTINGS: tuple[Declaration, ...] = (
         "desc": """\
             How many requests a worker answers before it is replaced; 0 for no limit.
 
-            A way to live with applications that leak memory.
+            A way to live with applications that leak memory. The replacement is started when a twentieth is left, and
+            takes over as soon as it serves, so that nobody waits.
             """,
     },
     {
@@ -95,7 +96,8 @@ SETTINGS: tuple[Declaration, ...] = (
         "desc": """\
             Seconds after which a worker that gives no sign of life is killed and replaced; 0 for never.
 
-            A sync worker gives none while it runs a request, so for it this is how long a request may take.
+            A sync worker gives none while it runs a request, so for it this is how long a request may take. The others
+            are replaced, when their other requests are done, for a request whose response has not begun by then.
             """,
     },
     {
