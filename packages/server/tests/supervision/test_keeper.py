@@ -232,6 +232,17 @@ def test_one_that_drains_by_itself_and_crashes_is_an_error(
     assert f"Worker (pid:{pid}) was killed by SIGSEGV" in caplog.text
 
 
+@pytest.mark.parametrize(("signum", "said"), [(signal.SIGSEGV, True), (signal.SIGTERM, False)])
+def test_one_that_crashes_while_it_stops_is_an_error_too(
+    keeper: Keeper, eventually: Eventually, caplog: pytest.LogCaptureFixture, signum: int, said: bool
+) -> None:
+    pid = keeper.spawn_worker()
+    booted(keeper, eventually)
+    keeper.table[pid].told = True
+    keeper.end(pid, signum)
+    assert (f"Worker (pid:{pid}) was killed by SIGSEGV" in caplog.text) == said
+
+
 def test_a_worker_that_retires_serves_until_its_replacement_does(
     keeper: Keeper, eventually: Eventually, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -203,7 +203,8 @@ class WorkerKeeper:
         self._call_hook("child_exit", self, worker)
         self.scoreboard.release(slot)
         if self._graceful is not None or entry.told:
-            self.log.debug("Worker (pid:%s) %s", pid, fork.describe(status))
+            asked = entry.killed or entry.aborted_at is not None or not _crashed(status)
+            (self.log.debug if asked else self.log.error)("Worker (pid:%s) %s", pid, fork.describe(status))
             if self._graceful is None and entry.aborted_at is not None and not entry.booted:
                 self._died_young(now - entry.spawned)  # or they would be made and killed for ever
             return
@@ -226,3 +227,8 @@ class WorkerKeeper:
         if self._proven < entry.generation and not any(other.booted for other in self.table.values()):
             raise HaltServer(reason, code)
         self.log.error("%s The other workers go on serving", reason)
+
+
+def _crashed(status: int) -> bool:
+    """Whether a signal has ended a process that does not end it by itself, as those that stop a worker do."""
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) not in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
