@@ -57,7 +57,7 @@ class Upgrade:
 
     def __init__(self, serve: Callable[..., Server], eventually: Callable[..., Any], directory: Path) -> None:
         (directory / "upgraded.py").write_text(WEB)
-        pool = ("--dirty-app", "upgraded:Work", "--dirty-workers", "1")
+        pool = ("--dirty-app", "upgraded:Work", "--dirty-workers", "1", "--dirty-threads", "4")
         self.server = serve(*pool, "--worker-class", "gthread", "--threads", "3", "--pid", "pid", "upgraded:app")
         self.before = self.server.ready("/who").json
         assert self.before["master"] == self.server.pid
