@@ -380,6 +380,16 @@ def serve_wsgi(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., WSGISi
         site.close()
 
 
+@pytest.fixture(params=[0, 3], ids=["sync", "gthread"])
+def serve(request: pytest.FixtureRequest, serve_wsgi: Callable[..., WSGISite]) -> Callable[..., WSGISite]:
+    """``serve_wsgi`` inline, and with three threads."""
+
+    def start(app: Any, **options: Any) -> WSGISite:
+        return serve_wsgi(app, threads=request.param, **options)
+
+    return start
+
+
 class GreenletSite:
     """A gevent worker without a master, in a process of its own (support/greenlet_site.py)."""
 

@@ -7,44 +7,21 @@ from typing import Any
 
 import pytest
 from gunicorn.drivers import crew, patience
+from small_apps import GET, WAIT, Gate
 
 Serve = Callable[..., Any]
 Eventually = Callable[..., Any]
 StartResponse = Callable[..., Any]
 
-GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
-WAIT = b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n"
-
-
-class App:
-    """``/wait`` waits for :attr:`go`; anything else answers at once with the name of its thread."""
-
-    def __init__(self) -> None:
-        self.go = threading.Event()
-        self.waiting = 0
-        self.most = 0
-        self._lock = threading.Lock()
-
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
-        if environ["PATH_INFO"] == "/wait":
-            with self._lock:
-                self.waiting += 1
-                self.most = max(self.most, self.waiting)
-            assert self.go.wait(20)
-            with self._lock:
-                self.waiting -= 1
-        start_response("200 OK", [])
-        return [threading.current_thread().name.encode()]
-
 
 @pytest.fixture
 def app() -> Any:
-    made = App()
+    made = Gate()
     yield made
     made.go.set()
 
 
-def test_a_blocked_request_keeps_nobody_waiting(app: App, serve_wsgi: Serve, eventually: Eventually) -> None:
+def test_a_blocked_request_keeps_nobody_waiting(app: Gate, serve_wsgi: Serve, eventually: Eventually) -> None:
     site = serve_wsgi(app, threads=2)
     blocked, other = site.connect(), site.connect()
     blocked.send(WAIT)
@@ -56,19 +33,19 @@ def test_a_blocked_request_keeps_nobody_waiting(app: App, serve_wsgi: Serve, eve
     assert blocked.answer()[0] == 200
 
 
-def test_all_threads_work_at_once_and_no_more(app: App, serve_wsgi: Serve, eventually: Eventually) -> None:
+def test_all_threads_work_at_once_and_no_more(app: Gate, serve_wsgi: Serve, eventually: Eventually) -> None:
     site = serve_wsgi(app, threads=4)
     peers = [site.connect() for _ in range(6)]
     for peer in peers:
         peer.send(WAIT)
     eventually(lambda: app.waiting == 4, "four requests at once")
     app.go.set()
-    names = {peer.answer()[2] for peer in peers}
+    names = {peer.answer()[1]["x-thread"] for peer in peers}
     assert len(names) >= 4
     assert app.most == 4
 
 
-def test_pipelined_requests_are_answered_in_order(app: App, serve_wsgi: Serve, eventually: Eventually) -> None:
+def test_pipelined_requests_are_answered_in_order(app: Gate, serve_wsgi: Serve, eventually: Eventually) -> None:
     site = serve_wsgi(app, threads=3)
     peer, other = site.connect(), site.connect()
     peer.send(WAIT + GET + GET)
@@ -79,7 +56,7 @@ def test_pipelined_requests_are_answered_in_order(app: App, serve_wsgi: Serve, e
 
 
 def test_what_is_sent_while_a_request_runs_is_read_afterwards(
-    app: App, serve_wsgi: Serve, eventually: Eventually
+    app: Gate, serve_wsgi: Serve, eventually: Eventually
 ) -> None:
     site = serve_wsgi(app, threads=2)
     peer, other = site.connect(), site.connect()
@@ -92,7 +69,7 @@ def test_what_is_sent_while_a_request_runs_is_read_afterwards(
     assert [peer.answer()[0] for _ in range(4)] == [200] * 4
 
 
-def test_a_client_that_leaves_while_its_request_runs(app: App, serve_wsgi: Serve, eventually: Eventually) -> None:
+def test_a_client_that_leaves_while_its_request_runs(app: Gate, serve_wsgi: Serve, eventually: Eventually) -> None:
     site = serve_wsgi(app, threads=2)
     peer, other = site.connect(), site.connect()
     peer.send(WAIT)
@@ -104,7 +81,7 @@ def test_a_client_that_leaves_while_its_request_runs(app: App, serve_wsgi: Serve
     assert other.get()[0] == 200
 
 
-def test_it_serves_after_a_long_quiet(app: App, serve_wsgi: Serve, monkeypatch: pytest.MonkeyPatch,
+def test_it_serves_after_a_long_quiet(app: Gate, serve_wsgi: Serve, monkeypatch: pytest.MonkeyPatch,
                                       eventually: Eventually) -> None:  # fmt: skip
     """The followers sleep by then, and must be called."""
     monkeypatch.setattr(crew, "QUIET", 3)
@@ -154,7 +131,7 @@ def test_many_clients_of_a_mixed_application(serve_wsgi: Serve) -> None:
 
 
 def test_a_request_over_timeout_is_logged_with_its_stack_and_the_worker_drains(
-    app: App, serve_wsgi: Serve, eventually: Eventually
+    app: Gate, serve_wsgi: Serve, eventually: Eventually
 ) -> None:
     site = serve_wsgi(app, threads=2, timeout=1)
     blocked, idle = site.connect(), site.connect()
@@ -170,7 +147,7 @@ def test_a_request_over_timeout_is_logged_with_its_stack_and_the_worker_drains(
 
 
 def test_a_response_that_has_begun_may_take_longer_than_timeout(
-    app: App, serve_wsgi: Serve, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    app: Gate, serve_wsgi: Serve, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Server-sent events, for one."""
     looks: list[float] = []
@@ -200,7 +177,7 @@ def test_a_response_that_has_begun_may_take_longer_than_timeout(
     assert site.log.messages(50) == []
 
 
-def test_timeout_zero_means_never(app: App, serve_wsgi: Serve, eventually: Eventually,
+def test_timeout_zero_means_never(app: Gate, serve_wsgi: Serve, eventually: Eventually,
                                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     looks: list[float] = []
     real = crew.Crew._check_overdue
@@ -221,7 +198,7 @@ def test_timeout_zero_means_never(app: App, serve_wsgi: Serve, eventually: Event
     assert site.log.messages(50) == []
 
 
-def test_drain_waits_for_what_runs(app: App, serve_wsgi: Serve, eventually: Eventually) -> None:
+def test_drain_waits_for_what_runs(app: Gate, serve_wsgi: Serve, eventually: Eventually) -> None:
     site = serve_wsgi(app, threads=2)
     blocked = site.connect()
     blocked.send(WAIT)
@@ -242,7 +219,7 @@ def test_drain_waits_for_what_runs(app: App, serve_wsgi: Serve, eventually: Even
     site.wait()
 
 
-def test_the_heartbeat_goes_on_while_all_threads_work(app: App, serve_wsgi: Serve, eventually: Eventually) -> None:
+def test_the_heartbeat_goes_on_while_all_threads_work(app: Gate, serve_wsgi: Serve, eventually: Eventually) -> None:
     site = serve_wsgi(app, threads=2)
     for _ in range(2):
         site.connect().send(WAIT)
@@ -358,7 +335,7 @@ def test_slow_senders_of_large_bodies_take_no_thread_away(
 
 def test_who_comes_back_waits_for_a_place(serve_wsgi: Serve, eventually: Eventually) -> None:
     """The only thread is at work in application code: nobody else runs until it is done."""
-    app, busy = Streams(), App()
+    app, busy = Streams(), Gate()
 
     def both(environ: dict[str, Any], start_response: StartResponse) -> Any:
         return (busy if environ["PATH_INFO"] == "/wait" else app)(environ, start_response)

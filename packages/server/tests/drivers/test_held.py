@@ -12,18 +12,14 @@ from gunicorn.drivers.body_stream import BodyFile
 from gunicorn.drivers.held import AVAILABLE, HeldBody
 from gunicorn.drivers.runner import PeerGoneError
 from gunicorn.drivers.spool import SpoolRoom
+from small_apps import GET, post
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the kernel's low-water mark is that of Linux")
 
 Serve = Callable[..., Any]
 Eventually = Callable[..., Any]
 
-GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 SIZE = 1_000_000
-
-
-def post(body: bytes) -> bytes:
-    return b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
 class App:

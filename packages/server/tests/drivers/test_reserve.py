@@ -1,47 +1,20 @@
 """The health path on sync and gthread: answered without the application, also while all threads are taken."""
 
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from small_apps import GET, WAIT, Gate
 
 Serve = Callable[..., Any]
 Eventually = Callable[..., Any]
 StartResponse = Callable[..., Any]
 
-GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
-WAIT = b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n"
-
-
-class App:
-    """``/wait`` waits for :attr:`go`; anything else answers with the length of its input."""
-
-    def __init__(self) -> None:
-        self.go = threading.Event()
-        self.waiting = 0
-        self.most = 0
-        self.running = 0
-        self._lock = threading.Lock()
-
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
-        with self._lock:
-            self.running += 1
-            self.most = max(self.most, self.running)
-        if environ["PATH_INFO"] == "/wait":
-            self.waiting += 1
-            assert self.go.wait(20)
-        size = len(environ["wsgi.input"].read())
-        start_response("200 OK", [])
-        with self._lock:
-            self.running -= 1
-        return [str(size).encode()]
-
 
 @pytest.fixture
-def app() -> Iterator[App]:
-    made = App()
+def app() -> Iterator[Gate]:
+    made = Gate()
     yield made
     made.go.set()
 
@@ -49,7 +22,7 @@ def app() -> Iterator[App]:
 @pytest.mark.parametrize("threads", [0, 2])
 @pytest.mark.parametrize("tls", [False, True])
 def test_it_is_answered_without_the_application(
-    threads: int, tls: bool, app: App, serve_wsgi: Serve, tls_files: Any
+    threads: int, tls: bool, app: Gate, serve_wsgi: Serve, tls_files: Any
 ) -> None:
     settings = {"certfile": tls_files.combined} if tls else {}
     site = serve_wsgi(app, threads=threads, health_path="/healthz", observed=True, **settings)
@@ -66,7 +39,7 @@ def test_it_is_answered_without_the_application(
     assert {access[1].path for access in site.log.accesses} <= {"/other", "/"}
 
 
-def test_it_is_answered_while_all_threads_are_taken(app: App, serve_wsgi: Serve, eventually: Eventually) -> None:
+def test_it_is_answered_while_all_threads_are_taken(app: Gate, serve_wsgi: Serve, eventually: Eventually) -> None:
     site = serve_wsgi(app, threads=2, health_path="/healthz")
     blocked = [site.connect() for _ in range(2)]
     for peer in blocked:
@@ -91,7 +64,7 @@ def test_it_is_answered_while_all_threads_are_taken(app: App, serve_wsgi: Serve,
         assert peer.get()[2] == b"0"
 
 
-def test_a_drain_is_told(app: App, serve_wsgi: Serve, eventually: Eventually) -> None:
+def test_a_drain_is_told(app: Gate, serve_wsgi: Serve, eventually: Eventually) -> None:
     site = serve_wsgi(app, threads=1, health_path="/healthz", policy={"keepalive": 600.0})
     blocked, probe = site.connect(), site.connect()
     assert probe.get("/healthz")[2] == b"ok"
@@ -105,7 +78,7 @@ def test_a_drain_is_told(app: App, serve_wsgi: Serve, eventually: Eventually) ->
     site.wait()
 
 
-def test_a_held_request_whose_client_leaves(app: App, serve_wsgi: Serve, eventually: Eventually) -> None:
+def test_a_held_request_whose_client_leaves(app: Gate, serve_wsgi: Serve, eventually: Eventually) -> None:
     site = serve_wsgi(app, threads=1, health_path="/healthz")
     blocked, leaving = site.connect(), site.connect()
     blocked.send(WAIT)

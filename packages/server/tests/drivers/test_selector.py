@@ -5,7 +5,7 @@ import select
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,48 +14,11 @@ from gunicorn.drivers.channel import Channel
 from gunicorn.drivers.runner import Runner
 from gunicorn.drivers.spool import MOST_IN_MEMORY
 from gunicorn.supervision.scoreboard import WorkerState
+from small_apps import GET, echo, hello, post
 
 Serve = Callable[..., Any]
 Eventually = Callable[..., Any]
 StartResponse = Callable[..., Any]
-
-GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
-
-
-@pytest.fixture(params=[0, 3], ids=["sync", "gthread"])
-def serve(request: pytest.FixtureRequest, serve_wsgi: Serve) -> Serve:
-    """``serve_wsgi`` inline, and with three threads."""
-
-    def start(app: Any, **options: Any) -> Any:
-        return serve_wsgi(app, threads=request.param, **options)
-
-    return start
-
-
-def hello(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"hello"]
-
-
-def echo(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
-    start_response("200 OK", [])
-    return [environ["wsgi.input"].read()]
-
-
-def big(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
-    """As many blocks of 64 KiB as the query says, each of its own letter."""
-    start_response("200 OK", [])
-    for number in range(int(environ["QUERY_STRING"])):
-        yield b"%c" % (97 + number % 26) * 65536
-
-
-def blocks(count: int) -> bytes:
-    return b"".join(b"%c" % (97 + number % 26) * 65536 for number in range(count))
-
-
-def post(body: bytes, *fields: str) -> bytes:
-    lines = ["POST / HTTP/1.1", "Host: h", f"Content-Length: {len(body)}", *fields, "", ""]
-    return "\r\n".join(lines).encode() + body
 
 
 def test_a_slow_sender_keeps_nobody_waiting(serve: Serve) -> None:

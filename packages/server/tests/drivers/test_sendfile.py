@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from gunicorn.drivers import patience, sendfile
 from gunicorn.drivers.sendfile import FileRange, SendableFile, regular_file
+from small_apps import GET
 
 Serve = Callable[..., Any]
 Eventually = Callable[..., Any]
 StartResponse = Callable[..., Any]
 
-GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 BODY = bytes(range(256)) * 8192  # 2 MiB
 
 
