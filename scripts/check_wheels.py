@@ -52,7 +52,7 @@ def environment() -> dict[str, str]:
 def build(target: Path, *folders: str, **variables: str) -> None:
     command = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", target)
     for folder in folders:
-        run(*command, ROOT / "packages" / folder, **variables)
+        run(*command, ROOT / "packages" / folder, cwd=None, **variables)
 
 
 def check_compiled(place: Path) -> None:

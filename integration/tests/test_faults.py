@@ -196,7 +196,7 @@ def test_a_worker_without_descriptors_says_so_once_and_recovers(
     used = len(os.listdir(f"/proc/{pid}/fd"))
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 6, hard))
-    clients = [socket.create_connection(("127.0.0.1", server.address)) for _ in range(30)]
+    clients = [socket.create_connection(("127.0.0.1", int(server.address))) for _ in range(30)]
     try:
         for client in clients:
             client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
