@@ -136,6 +136,10 @@ async def serving_app(
     server.start([listener])
     try:
         yield site
+    except BaseException:
+        for client in site.clients:  # what they have not sent would keep them from closing
+            client.writer.transport.abort()
+        raise
     finally:
         for client in site.clients:
             await client.close()

@@ -170,7 +170,8 @@ def test_what_the_application_does_not_read_stays_with_the_client(run: Any, serv
             client.send(bytes(size))
             await site.until(lambda: site.server.running, "request")
             [protocol] = site.server.connections
-            await site.until(lambda: protocol.conn.buffered > UNREAD_LIMIT, "a full buffer")
+            await site.until(lambda: not protocol.transport.is_reading(), "a pause")
+            assert protocol.conn.buffered > UNREAD_LIMIT
             before = protocol.conn.buffered
             for _ in range(50):
                 await asyncio.sleep(0)
