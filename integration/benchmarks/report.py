@@ -31,15 +31,22 @@ INTRODUCTION = """# Benchmarks
 One worker on one core, keep-alive, the load on the other core; all servers in one run, under load in turn. This page,
 the plots and [results.json](results.json) are made by `hatch run bench:http`; how it measures, and what to beware of,
 is in [integration/benchmarks](../../integration/benchmarks/README.md). What resists,
-and why: [notes](notes.md). [Compiled](compiled/index.md), our server has figures of its own. The dirty pool has
-[its own page](dirty.md).
+and why: [notes](notes.md). The dirty pool has [its own page](dirty.md).
 
 ```{toctree}
 :hidden:
 
 notes
-compiled/index
 dirty
+```
+"""
+COMPILED_LINK = """
+Our server [compiled](compiled/index.md) has figures of its own.
+
+```{toctree}
+:hidden:
+
+compiled/index
 ```
 """
 
@@ -173,7 +180,10 @@ def write(results: Results, folder: Path) -> None:
     pictures = plots.all_plots(results, {"wsgi": WSGI, "asgi": ASGI})
     for name, (_, svg) in pictures.items():
         (folder / f"{name}.svg").write_text(svg)
-    parts = [COMPILED_INTRODUCTION if results.about.get("compiled") else INTRODUCTION, circumstances(results)]
+    parts = [COMPILED_INTRODUCTION if results.about.get("compiled") else INTRODUCTION]
+    if (folder / "compiled" / "index.md").exists():
+        parts.append(COMPILED_LINK)
+    parts.append(circumstances(results))
     parts += [f"![{caption}]({name}.svg)\n" for name, (caption, _) in pictures.items()]
     found = targets(results)
     parts.append(f"## Targets\n\n{sum(one.reached for one in found)} of {len(found)} are reached.\n")
