@@ -61,7 +61,7 @@ class Run:
         self.client = load.paced_client(cache)
         self._stack = ExitStack()
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        self.loads = {one.name: Load(one.write(folder), one.connections, one.name == "browser") for one in scenarios}
+        self.loads = {one.name: Load(one.write(folder), one.connections, one.several) for one in scenarios}
 
     def __enter__(self) -> Run:
         return self

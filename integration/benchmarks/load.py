@@ -30,6 +30,7 @@ class Load:
     """What the generators need of a scenario.
 
     :ivar requests: the file with the requests
+    :ivar several: whether there is more than one in it
     """
 
     requests: Path

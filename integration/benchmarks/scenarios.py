@@ -1,4 +1,4 @@
-"""What http.py asks of the servers: six scenarios, each a handful of raw HTTP requests and the answer that is right.
+"""What http.py asks of the servers: seven scenarios, each a handful of raw HTTP requests and the answer that is right.
 
 The load generators read the requests from a file: a line with the length in bytes, then the request, and so on.
 """
@@ -27,6 +27,7 @@ class Scenario:
     :ivar connections: how many keep-alive connections the load uses
     :ivar requests: makes the raw requests
     :ivar length: bytes of the answer's body
+    :ivar several: whether there is more than one of them
     """
 
     name: str
@@ -34,6 +35,7 @@ class Scenario:
     connections: int
     requests: Callable[[], list[bytes]]
     length: int
+    several: bool = False
 
     def write(self, folder: Path) -> Path:
         """Write the requests to a file in `folder`."""
@@ -80,7 +82,7 @@ AGENTS = [
 LANGUAGES = ["en-US,en;q=0.9", "de-DE,de;q=0.9,en;q=0.8", "fr-FR,fr;q=0.9,en;q=0.8", "ja,en-US;q=0.9,en;q=0.8"]
 
 
-def browser() -> list[bytes]:
+def browsers(count: int) -> list[bytes]:
     """Navigations in a shop by many people: 14 fields, of which path, Referer and Cookie differ every time."""
     dice = random.Random(14)
     sessions = [f"{dice.getrandbits(128):032x}" for _ in range(VARIANTS // 4)]
@@ -108,7 +110,7 @@ def browser() -> list[bytes]:
         line = f"GET /item/{dice.randrange(20_000)}?from=search&position={dice.randrange(60)} HTTP/1.1\r\n"
         return (line + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n").encode()
 
-    return [navigation() for _ in range(VARIANTS)]
+    return [navigation() for _ in range(count)]
 
 
 SCENARIOS = {
@@ -117,7 +119,8 @@ SCENARIOS = {
         Scenario("hello", "13-byte reply", 32, partial(simple, "GET", "/"), 13),
         Scenario("page", "10 KiB reply", 32, partial(simple, "GET", "/page"), 10 * 1024),
         Scenario("echo", "1 KiB POST echo", 32, partial(simple, "POST", "/echo", secrets.token_bytes(1024)), 1024),
-        Scenario("browser", "browser's 14 headers", 32, browser, 13),
+        Scenario("reload", "14 headers, one browser", 32, partial(browsers, 1), 13),
+        Scenario("browser", "14 headers, a crowd of browsers", 32, partial(browsers, VARIANTS), 13, several=True),
         Scenario("upload", "4 MiB upload", 8, partial(simple, "POST", "/upload", bytes(UPLOAD)), len(str(UPLOAD))),
         Scenario("stream", "100 blocks of 64 KiB streamed", 8, partial(simple, "GET", "/stream"), 100 * 64 * 1024),
     )

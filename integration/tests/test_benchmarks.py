@@ -93,6 +93,8 @@ def test_browsers_send_14_fields_that_differ_each_time() -> None:
     requests = SCENARIOS["browser"].requests()
     assert len(set(requests)) == len(requests) > 1000
     assert {request.count(b"\r\n") for request in requests} == {1 + 14 + 1}
+    assert SCENARIOS["reload"].requests() == requests[:1]
+    assert {scenario.name for scenario in SCENARIOS.values() if scenario.several} == {"browser"}
 
 
 def results() -> Results:
