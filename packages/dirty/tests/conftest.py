@@ -88,13 +88,18 @@ class Calls:
 class PoolProcess:
     """A pool run by `python -m gunicorn.dirty` in a session of its own."""
 
-    def __init__(self, directory: str, arguments: list[str], env: dict[str, str]) -> None:
+    def __init__(self, directory: str, arguments: list[str], env: dict[str, str], program: str | None = None) -> None:
+        """:param program: Python text to be run instead, with the socket's path as its argument"""
         self.directory = directory
         self.path = os.path.join(directory, "s")
         self.log_path = os.path.join(directory, "log")
         self.log_file = open(self.log_path, "w")  # noqa: SIM115 (closed in end)
+        words = ["-m", "gunicorn.dirty", "--socket", self.path, "--chdir", str(HERE), *arguments]
+        if program is not None:
+            words = ["-c", program, self.path]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn.dirty", "--socket", self.path, "--chdir", str(HERE), *arguments],
+            [sys.executable, *words],
+            cwd=HERE,
             stdout=self.log_file,
             stderr=self.log_file,
             env={**os.environ, "PYTHONWARNINGS": "error", **env},
@@ -134,7 +139,7 @@ class PoolProcess:
         return result
 
     def ready(self) -> PoolProcess:
-        wait_for(lambda: self.status()["state"] == "ready", f"the pool is ready\n{self.log}")
+        wait_for(lambda: self.status()["state"] == "ready", "the pool is ready")
         return self
 
     def busy(self) -> list[dict[str, Any]]:
@@ -188,6 +193,20 @@ def start() -> Iterator[Start]:
         return pools[-1]
 
     yield start_pool
+    for pool in pools:
+        pool.end()
+
+
+@pytest.fixture
+def program() -> Iterator[Callable[[str], PoolProcess]]:
+    """Start a pool by a program of its own (Python text, `sys.argv[1]` is the socket's path); it is gone at the end."""
+    pools: list[PoolProcess] = []
+
+    def start_program(text: str) -> PoolProcess:
+        pools.append(PoolProcess(tempfile.mkdtemp(prefix="gd"), [], {}, text))
+        return pools[-1]
+
+    yield start_program
     for pool in pools:
         pool.end()
 

@@ -49,6 +49,15 @@ class Sample(DirtyApp):
     def refuse(self) -> None:
         raise DirtyTimeoutError("of the app's own", 1.5)
 
+    def talk_out_of_turn(self) -> None:
+        """Sends what is no frame where its answer is expected."""
+        import gc
+
+        from gunicorn.dirty.slot import Slot
+
+        (slot,) = [found for found in gc.get_objects() if isinstance(found, Slot)]
+        slot._sock.sendall(b"no frame" * 4)
+
     def unsendable(self) -> object:
         return object()
 

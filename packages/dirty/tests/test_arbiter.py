@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import time
@@ -10,9 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gunicorn.dirty.errors import (
-    DirtyError,
-)
+import pytest
+from gunicorn.dirty.errors import DirtyConnectionError, DirtyError
 from gunicorn.dirty.protocol import BinaryProtocol, make_request
 
 APP = "sampleapps:Sample"
@@ -107,3 +107,79 @@ def test_the_grace_period_of_a_stop_ends(start: Any, calls: Any, wait_for: Wait)
     pool.stop()
     (outcome,) = calls.join()
     assert isinstance(outcome, DirtyError)
+
+
+RAISING_LOG = """
+import logging, sys
+from gunicorn.dirty.arbiter import DirtyArbiter
+from gunicorn.dirty.config import PoolConfig
+from gunicorn.dirty.listening import Listener
+
+logging.basicConfig(level="INFO")
+
+class Raising:
+    '''A log whose methods raise, once each, for lines with these words.'''
+
+    words = {"is cancelled by an operator", "broke the protocol", "is ready"}
+
+    def __getattr__(self, level):
+        def write(text, *args):
+            for word in [word for word in self.words if word in text % args]:
+                self.words.remove(word)
+                raise RuntimeError(f"expected failure at {word}")
+            getattr(logging, level)(text, *args)
+        return write
+
+apps = PoolConfig.parse_apps(["sampleapps:Sample"])
+sys.exit(DirtyArbiter(PoolConfig(apps, workers=2, log=Raising()), Listener.at(sys.argv[1])).run())
+"""
+
+
+def test_what_nobody_expects_costs_a_client_or_a_worker_and_not_the_arbiter(
+    program: Any, calls: Any, wait_for: Wait
+) -> None:
+    pool = program(RAISING_LOG).ready()  # although the first worker that was ready has been lost to the log
+    assert "expected failure at is ready" in pool.log
+    # A client: operators' connections come and go.
+    client, other = pool.client(), pool.client()
+    calls.start(lambda: client.execute(APP, "until_cancelled", os.devnull))
+    (busy,) = wait_for(pool.busy, "the call runs")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(20)
+        sock.connect(pool.path)
+        BinaryProtocol.write_message(sock, {"type": "manage", "id": 1, "op": 3, "count": busy["call"]})
+        assert sock.recv(1) == b""
+    assert other.execute(APP, "echo", 1) == 1
+    assert len(pool.busy()) == 1  # the call of another client is not concerned
+    # A slot: its client learns that the connection is lost, its worker is replaced, the other worker's call goes on.
+    with pytest.raises(DirtyConnectionError):
+        other.execute(APP, "talk_out_of_turn")
+    wait_for(lambda: "expected failure at broke the protocol" in pool.log, "it was noticed")
+    pool.ready()
+    assert other.execute(APP, "echo", 2) == 2
+    client.close()
+    pool.idle()
+    assert pool.stop() == 0
+    calls.join()
+
+
+def test_a_shortage_of_descriptors_is_said_once_with_the_way_out(start: Any, wait_for: Wait) -> None:
+    pool = start("--workers", "1").ready()
+    assert pool.client().execute(APP, "echo", 1) == 1
+    _, hard = resource.prlimit(pool.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pool.pid, resource.RLIMIT_NOFILE, (3, hard))
+
+    def wakes() -> int:
+        return int(Path(f"/proc/{pool.pid}/status").read_text().split("\nvoluntary_ctxt_switches:")[1].split()[0])
+
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(20)
+        sock.connect(pool.path)
+        wait_for(lambda: "cannot accept" in pool.log, "the shortage is noticed")
+        before = wakes()
+        wait_for(lambda: wakes() > before + 5, "it is tried again")
+        resource.prlimit(pool.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        BinaryProtocol.write_message(sock, make_request(1, APP, "echo", (2,)))
+        assert BinaryProtocol.read_message(sock)["result"] == 2
+    (line,) = [line for line in pool.log.splitlines() if "cannot accept" in line]
+    assert "ulimit -n" in line

@@ -6,8 +6,9 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from gunicorn.dirty.loop import HANGUP, READ, WRITE, Loop
@@ -169,5 +170,60 @@ def test_a_forked_child_gives_back_what_is_the_parents(loop: Loop) -> None:
     assert os.waitpid(pid, 0)[1] == 0
     left.send(b"x")
     loop.unregister(right)
+    left.close()
+    right.close()
+
+
+class _Owner:
+    def fail(self, _events: int) -> None:
+        raise ValueError("of a handler")
+
+    def fail_late(self) -> None:
+        raise ValueError("of a timer")
+
+
+class _Caring(_Owner):
+    """Notes what it is told and ends its registration, as connections do."""
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self.end = end
+        self.errors: set[str] = set()
+
+    def on_error(self) -> None:
+        self.errors.add(str(sys.exc_info()[1]))
+        self.end()
+
+
+def test_an_exception_is_told_to_the_object_whose_method_raised_it_and_the_loop_goes_on(loop: Loop) -> None:
+    pairs = [socket.socketpair() for _ in range(3)]
+    ends = [right for _, right in pairs]
+    seen: list[bytes] = []
+    owner = _Caring(lambda: loop.unregister(ends[1]))
+
+    def read(end: socket.socket) -> None:
+        seen.append(end.recv(1))
+        if len(seen) == 2:
+            loop.call_later(0, owner.fail_late)
+            loop.call_later(0, loop.stop)
+
+    for left, right in pairs:
+        left.send(b"x")
+        loop.register(right, READ, owner.fail if right is ends[1] else lambda _, end=right: read(end))
+    loop.run()
+    assert owner.errors == {"of a handler", "of a timer"}
+    for pair in pairs:
+        for end in pair:
+            end.close()
+
+
+def test_an_exception_that_nobody_wants_to_know_ends_the_loop(loop: Loop) -> None:
+    owner, (left, right) = _Owner(), socket.socketpair()
+    loop.call_later(0, owner.fail_late)
+    with pytest.raises(ValueError, match="of a timer"):
+        loop.run()
+    left.send(b"x")
+    loop.register(right, READ, owner.fail)
+    with pytest.raises(ValueError, match="of a handler"):
+        loop.run()
     left.close()
     right.close()

@@ -10,6 +10,7 @@ app and no thread, since it forks: everything happens in callbacks of one :class
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -32,6 +33,7 @@ __all__ = ["DirtyArbiter"]
 _ACCEPTS_PER_ROUND = 64
 _QUICK = 0.5  # seconds that workers have to exit when the pool is to stop at once
 _RETRY_ACCEPT = 0.1  # seconds to wait when there are no descriptors for another connection
+_REPORT_EVERY = 10.0  # seconds between two lines about such a shortage
 
 
 class DirtyArbiter:
@@ -61,6 +63,7 @@ class DirtyArbiter:
         self._master_pid = os.getppid()
         self._allowed_uids = {os.geteuid(), 0, *(config.owner or ())[:1]}
         self._listening = False
+        self._next_report = 0.0
 
     def run(self) -> int:
         """Serve until stopped by a signal or by the end of the master. Returns the exit code."""
@@ -101,6 +104,7 @@ class DirtyArbiter:
         """In a child: close what is the arbiter's alone."""
         self.loop.forked()
         self.listener.close()
+        self.dispatcher.shares.close()
         for process in self.supervisor.processes.values():
             os.close(process.lifeline)
 
@@ -125,9 +129,7 @@ class DirtyArbiter:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as exc:
-                self.log.error("dirty arbiter cannot accept a connection: %s", exc)
-                self._unlisten()
-                self.loop.call_later(_RETRY_ACCEPT, self._listen)
+                self._wait_to_accept(exc)
                 return
             credentials = peer_credentials(sock)
             if credentials is not None and credentials[1] not in self._allowed_uids:
@@ -136,9 +138,26 @@ class DirtyArbiter:
                 )
                 sock.close()
                 continue
-            sock.setblocking(False)
-            widen(sock)
-            self.dispatcher.callers.add(Caller(self.dispatcher, sock, credentials))
+            try:
+                sock.setblocking(False)
+                widen(sock)
+                self.dispatcher.callers.add(Caller(self.dispatcher, sock, credentials))
+            except OSError as exc:  # epoll_ctl(2) has limits of its own
+                sock.close()
+                self._wait_to_accept(exc)
+                return
+
+    def _wait_to_accept(self, exc: OSError) -> None:
+        """Leave the clients in the backlog for a moment; say so at once, and seldom again."""
+        if self.loop.now >= self._next_report:
+            self._next_report = self.loop.now + _REPORT_EVERY
+            hint = ""
+            if exc.errno in (errno.EMFILE, errno.ENFILE):
+                count = len(self.dispatcher.callers)
+                hint = f" ({count} are open); raise the limit of open files (ulimit -n, LimitNOFILE=)"
+            self.log.error("Dirty arbiter cannot accept connections for now, they wait: %s%s", exc, hint)
+        self._unlisten()
+        self.loop.call_later(_RETRY_ACCEPT, self._listen)
 
     def may_manage(self, pid: int | None) -> bool:
         """Whether the process may add and remove workers and end others' calls: where there is a master, only that."""
@@ -177,7 +196,7 @@ class DirtyArbiter:
     def _reopen_logs(self) -> None:
         reopen = getattr(self.log, "reopen_files", None)
         if reopen is not None:
-            reopen()
+            self.hook("reopen_files of the log", reopen)
         for process in self.supervisor.processes.values():
             process.forward(signal.SIGUSR1)
 
@@ -187,7 +206,7 @@ class DirtyArbiter:
             return
         seats = self.supervisor.seats.values()
         serving = [seat for seat in seats if seat.process is not None and seat.process.state is ProcessState.READY]
-        if any(seat.failures or seat.given_up for seat in seats):
+        if any(seat.given_up or (seat.failures and seat not in serving) for seat in seats):
             state = "failed" if all(seat.given_up and seat not in serving for seat in seats) else "degraded"
         else:
             state = "ready" if len(serving) == len(seats) else self.state

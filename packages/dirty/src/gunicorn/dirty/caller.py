@@ -269,6 +269,17 @@ class Caller:
             if self._outbox.pending:
                 self.update_reading()
 
+    def send_file(self, frame: bytes, fd: int) -> bool:
+        """Send a whole frame with a descriptor; False when the connection does not take it at once."""
+        if self.closed or self._writer is not None or self._outbox.pending:
+            return False
+        try:
+            sent = socket.send_fds(self._sock, [frame], [fd])
+        except OSError:
+            return False
+        self._outbox.send(frame[sent:])
+        return True
+
     def send_error(self, request_id: int, error: DirtyError) -> None:
         self.send_frame(error_frame(request_id, error))
 
@@ -321,6 +332,13 @@ class Caller:
             self._stalled.discard(link)
 
     # End
+
+    def on_error(self) -> None:
+        """Something unexpected was raised while the client was read from or written to: nobody knows how far that got,
+        so its connection and calls end. Other clients go on."""
+        self.pool.arbiter.log.exception("Dirty arbiter: unexpected error; the connection of pid %s is closed", self.pid)
+        self.close()
+        self.pool.disown(self)
 
     def close(self) -> None:
         """The client is gone, or is to go: its calls are abandoned."""

@@ -25,6 +25,7 @@ from .link import SlotLink
 from .loop import Loop, Timer
 from .process import ProcessState
 from .scheduler import NoWorkers, QueueFull, Scheduler, UnknownApp
+from .shared import Shares
 from .stash_desk import StashDesk
 from .statistics import AppStatistics
 from .wire import Routes
@@ -46,6 +47,7 @@ class Dispatcher:
     :ivar cancel_grace: seconds that an ended call has before its worker is replaced
     :ivar callers: the open connections
     :ivar stash: answers STASH messages
+    :ivar shares: the memory that connections share with the workers
     :ivar next_call_id: a new id for a call, which is the worker's name for it
     :ivar stopping: no new calls are taken
     """
@@ -60,6 +62,7 @@ class Dispatcher:
         self.cancel_grace = float(arbiter.config.cancel_grace)
         self.callers: set[Caller] = set()
         self.stash = StashDesk(arbiter.loop)
+        self.shares = Shares(lambda: arbiter.supervisor.processes.values())
         self.statistics: defaultdict[str, AppStatistics] = defaultdict(AppStatistics)  # by app
         self.stopping = False
         self.next_call_id: Callable[[], int] = itertools.count(1).__next__
@@ -69,6 +72,7 @@ class Dispatcher:
 
     def caller_gone(self, caller: Caller) -> None:
         self.callers.discard(caller)
+        self.shares.take_back(caller)
         if self.stopping:
             self.arbiter.stop_when_idle()
 
@@ -174,6 +178,17 @@ class Dispatcher:
         elif isinstance(call.slot, SlotLink) and not call.slot.ending:
             call.slot.end(call)
 
+    def disown(self, caller: Caller) -> None:
+        """End what still runs or waits for a closed connection, which may not have come to know of it."""
+        for process in self.arbiter.supervisor.processes.values():
+            for link in process.busy:
+                call = link.call
+                if isinstance(call, PoolCall) and call.caller is caller and not link.ending:
+                    link.end(call)
+        for waiting in self.scheduler.first_waiting(self.scheduler.waiting):
+            if isinstance(waiting, PoolCall) and waiting.caller is caller:
+                self.abandon(waiting)
+
     def hung(self, link: SlotLink) -> None:
         """The call that the link was told to end has not ended."""
         call = link.call
@@ -198,8 +213,11 @@ class Dispatcher:
         """The process is dead: what it had still sent counts, the calls without an answer fail, and it leaves the
         schedule."""
         for link in process.links:
-            while link.call is not None and not link.ending and link.read():
-                pass
+            try:
+                while link.call is not None and not link.ending and link.read():
+                    pass
+            except Exception:
+                link.on_error()
             call = link.call
             if isinstance(call, PoolCall):
                 self._fail(call, error)

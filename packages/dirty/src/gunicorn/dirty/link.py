@@ -243,6 +243,16 @@ class SlotLink(Slot):
             self._last = kind != CHUNK
             self.failed = kind == ERROR
 
+    def on_error(self) -> None:
+        """Something unexpected was raised while the slot was read from or written to: its client, which may have had
+        part of an answer, and its worker go."""
+        self.pool.arbiter.log.exception("Dirty arbiter: unexpected error in slot %d", self.index)
+        self.outbox.detach()
+        call = self.call
+        if isinstance(call, PoolCall) and call.caller is not None:
+            call.caller.close()
+        self.pool.worker_broken(self.process, "its slot is of no more use")
+
     def lost(self) -> None:
         """The worker has closed its end: it is exiting or dead; its process's end settles the rest."""
         self.outbox.detach()

@@ -89,6 +89,9 @@ class _SelectorPoller:
 class Loop:
     """One per process. Handlers are called as `handler(events)` with a mask of READ, WRITE and HANGUP.
 
+    An exception that a handler or a timer does not expect ends :meth:`run`, unless the object whose method it is has a
+    method `on_error`: then that is called, from within the `except`, and the loop goes on.
+
     :ivar now: the monotonic time at which the handlers of this round began; timers and deadlines are reckoned from it
     """
 
@@ -176,10 +179,16 @@ class Loop:
                 due = _NEVER
                 ready = poll()
             self.now = now = monotonic()
-            for fd, events in ready:
-                entry = handlers.get(fd)
-                if entry is not None:  # else an earlier handler of this round has closed it
-                    entry[0](events if events < _EPOLLERR else events | HANGUP)
+            entry = None
+            try:
+                for fd, events in ready:
+                    entry = handlers.get(fd)
+                    if entry is not None:  # else an earlier handler of this round has closed it
+                        entry[0](events if events < _EPOLLERR else events | HANGUP)
+            except Exception:
+                # What else was ready is reported again by the next poll.
+                if entry is None or not _told(entry[0]):
+                    raise
             if now >= due:
                 self._run_timers()
 
@@ -194,7 +203,11 @@ class Loop:
             if timer.when > self.now:
                 self._push(timer)
             else:
-                timer.callback()
+                try:
+                    timer.callback()
+                except Exception:
+                    if not _told(timer.callback):
+                        raise
 
     # Ends
 
@@ -234,6 +247,15 @@ class _Descriptor:
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+def _told(callback: Callable[..., None] | None) -> bool:
+    """Tell the object whose method has failed, if it wants to know; False otherwise."""
+    on_error = getattr(getattr(callback, "__self__", None), "on_error", None)
+    if on_error is None:
+        return False
+    on_error()
+    return True
 
 
 def _noticed(_number: int, _frame: Any) -> None:

@@ -70,6 +70,15 @@ class Probe:
             if done is not None:
                 done(self._limits)
 
+    def on_error(self) -> None:
+        """Something unexpected was raised while the child was listened to: what it has not told counts as unlimited."""
+        done = self._done
+        if done is None:
+            raise  # noqa: PLE0704 (called from within the except): it was not the child
+        self._arbiter.log.exception("Dirty arbiter: unexpected error with the child that looks at the apps")
+        self.close()
+        done(self._limits)
+
     def close(self) -> None:
         """End it without an answer."""
         if self._done is not None:

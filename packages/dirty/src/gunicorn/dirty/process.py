@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import os
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -160,12 +161,19 @@ class WorkerProcess:
         for message in messages:
             self._handle(message)
 
+    def on_error(self) -> None:
+        """Something unexpected was raised while it was listened to: its state is not known any more."""
+        self.arbiter.log.exception("Dirty arbiter: unexpected error with worker %d (pid %d)", self.number, self.pid)
+        self._close_channel()
+        self.arbiter.supervisor.broken(self, "its state is unknown")
+
     def _handle(self, message: dict[str, Any]) -> None:
         if "slots" in message:
             self._add_slots(message["slots"])
         elif message.get("ready"):
             for table in message.get("stashes", ()):
                 self.arbiter.dispatcher.stash.store.ensure(table)
+            self.arbiter.dispatcher.shares.introduce(self)
             self.arbiter.supervisor.ready(self)
         elif "failed" in message:
             self.boot_error = message["failed"]
@@ -184,9 +192,9 @@ class WorkerProcess:
     def _add_slots(self, slots: list[str | None]) -> None:
         """The worker has made these slots (the apps that they are reserved for), whose sockets came along."""
         assert self._channel is not None
-        sockets = self._channel.sockets
+        files = self._channel.files
         for only in slots:
-            sock = sockets.pop(0)
+            sock = socket.socket(fileno=files.pop(0))
             sock.setblocking(False)
             index = len(self.links)
             self.links.append(SlotLink(self.arbiter.dispatcher, self, self.member, index, sock, only))
@@ -198,6 +206,19 @@ class WorkerProcess:
         has not come whole yet."""
         if self._channel is not None:
             self._channel.send({"cancel": [index, call_id, acknowledge]})
+
+    def share(self, token: int, fd: int) -> None:
+        """It gets this memory of a client's. One that cannot be given it says so to those that name it."""
+        if self._channel is not None:
+            try:
+                self._channel.send_files({"share": [token, os.fstat(fd).st_ino]}, [fd])
+            except OSError as exc:
+                self.arbiter.log.debug("Dirty worker (pid %d) gets no shared memory: %s", self.pid, exc)
+
+    def unshare(self, token: int) -> None:
+        """The memory is nobody's any more."""
+        if self._channel is not None:
+            self._channel.send({"unshare": token})
 
     def ask_stacks(self, tell: Callable[[dict[str, str] | None], None]) -> None:
         """Have `tell` called with what its threads run (names to tracebacks), or None when it does not answer."""
