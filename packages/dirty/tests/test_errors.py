@@ -19,6 +19,7 @@ SAMPLES = [
     errors.DirtyNoWorkersAvailableError("m:A"),
     errors.DirtyOverloadedError("m:A"),
     errors.DirtyCancelledError(),
+    errors.DirtyMappingError("none"),
     DirtyProtocolError("odd", b"\x00\xff"),
     errors.StashError("no"),
     errors.StashTableNotFoundError("t"),

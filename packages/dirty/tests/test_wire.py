@@ -33,6 +33,10 @@ def chunk_frame(*args: Any) -> bytes:
     return wire.whole(wire.chunk_frame(*args))
 
 
+def no_mapping(token: int, length: int) -> memoryview:
+    raise AssertionError("the payload is said to lie in a mapping")
+
+
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.binary(), st.text()
 )
@@ -47,7 +51,7 @@ values = st.recursive(
 def test_requests(app: str, action: str, args: list[Any], kwargs: dict[str, Any]) -> None:
     frame = request_frame(7, app, action, args, kwargs)
     assert frame == Request(7, app, action, args, kwargs).to_bytes()
-    route, deadline, *rest = wire.read_request(memoryview(frame)[wire.HEADER_SIZE :])
+    route, deadline, *rest = wire.read_request(memoryview(frame)[wire.HEADER_SIZE :], no_mapping)
     assert [*route[:2], deadline, *rest] == [app, action, None, args, kwargs]
 
 
@@ -57,6 +61,7 @@ options = st.builds(
     st.none() | st.integers(-5, 5),
     st.none() | st.text(),
     st.none() | st.text(),
+    st.none(),
 )
 
 
@@ -68,12 +73,59 @@ def test_requests_with_options(calls: list[tuple[str, wire.Options]], twice: boo
         assert frame == Request(7, "m:A", action, [1], {}, *given_options).to_bytes()
         found = routes.find(bytearray(frame), wire.HEADER_SIZE, len(frame))
         assert found is not None
-        route, deadline, args, kwargs = wire.read_request(frame[wire.HEADER_SIZE :])
+        route, deadline, args, kwargs = wire.read_request(frame[wire.HEADER_SIZE :], no_mapping)
         for known in (found, route):
             assert known[:2] == ("m:A", action)
             assert known.options._replace(deadline=None) == given_options._replace(deadline=None)
         assert (deadline, args, kwargs) == (given_options.deadline, [1], {})
         assert wire.read_deadline(found, frame, wire.HEADER_SIZE) == given_options.deadline
+
+
+@given(st.text(max_size=5), options, st.binary(), st.integers(0, 2**63 - 1), st.integers(1, 2**63 - 1))
+def test_requests_that_lie_elsewhere(
+    action: str, given_options: wire.Options, data: bytes, token: int, length: int
+) -> None:
+    kwargs = {"more": bytes(300_000)}
+    large = wire.request_frame(7, "m:A", action, [data], kwargs, given_options)
+    assert isinstance(large, list)
+    small = wire.shared_request(large, token, length)
+    given_there = given_options._replace(shared=(token, length))
+    assert small == Request(7, "m:A", action, [data], kwargs, *given_there).to_bytes()
+
+    def fetch(*place: int) -> memoryview:
+        assert place == (token, length)
+        return memoryview(wire.whole(large))[wire.HEADER_SIZE :]
+
+    route, deadline, args, found_kwargs = wire.read_request(small[wire.HEADER_SIZE :], fetch)
+    assert (route[:2], deadline, args, found_kwargs) == (("m:A", action), given_options.deadline, [data], kwargs)
+    assert route.options == given_there
+    found = wire.Routes().find(bytearray(small), wire.HEADER_SIZE, len(small))
+    assert found is not None
+    assert found[:3] == ("m:A", action, given_options)
+
+
+@given(st.text(max_size=5), options, st.integers(0, 2**63 - 1), st.sampled_from([b"", b"x" * 100_000, b"x" * 300_000]))
+def test_requests_whose_results_may_lie_elsewhere(
+    action: str, given_options: wire.Options, token: int, data: bytes
+) -> None:
+    frame = wire.request_frame(7, "m:A", action, [data], {}, given_options)
+    place = given_options._replace(shared=(token, 0))
+    offered = wire.shared_request(frame, token, 0)
+    assert wire.whole(offered) == Request(7, "m:A", action, [data], {}, *place).to_bytes()
+    route, _, args, _ = wire.read_request(wire.whole(offered)[wire.HEADER_SIZE :], no_mapping)
+    assert (route.options, args) == (place, [data])
+    assert wire.front_of(frame) in wire.whole(frame)
+    assert wire.front_of(wire.request_frame(8, "m:A", action, [1], {}, given_options)) == wire.front_of(frame)
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_answers_that_lie_elsewhere(length: int) -> None:
+    frame = wire.shared_response(7, length)
+    assert frame == Response(7, shared=length).to_bytes()
+    assert wire.read_shared(frame[wire.HEADER_SIZE :]) == length
+    assert wire.read_shared(memoryview(frame)[wire.HEADER_SIZE :]) == length
+    assert wire.read_shared(response_frame(7, {"shared": length})[wire.HEADER_SIZE :]) is None
+    assert wire.front_of(frame) == b""
 
 
 def test_a_deadline_can_be_changed_on_the_way() -> None:
@@ -84,7 +136,7 @@ def test_a_deadline_can_be_changed_on_the_way() -> None:
         assert route is not None
         assert wire.read_deadline(route, frame, wire.HEADER_SIZE) == seconds
         wire.write_deadline(route, frame, wire.HEADER_SIZE, 1.25)
-        assert wire.read_request(bytes(frame[wire.HEADER_SIZE :]))[1:] == (1.25, [1], {})
+        assert wire.read_request(bytes(frame[wire.HEADER_SIZE :]), no_mapping)[1:] == (1.25, [1], {})
     assert len(routes._known) == 1
 
 
@@ -96,7 +148,7 @@ def test_a_deadline_that_is_written_in_another_way_is_read_and_left_alone() -> N
     changed = bytearray(payload)
     wire.write_deadline(route, changed, 0, 1.0)
     assert changed == payload
-    assert wire.read_request(payload)[1] == 3.0
+    assert wire.read_request(payload, no_mapping)[1] == 3.0
 
 
 def test_a_name_that_contains_a_deadline_misleads_nobody() -> None:
@@ -109,7 +161,7 @@ def test_a_name_that_contains_a_deadline_misleads_nobody() -> None:
             assert route is not None
             assert route[:2] == ("m:A", action)
             assert wire.read_deadline(route, frame, wire.HEADER_SIZE) == seconds
-            read, deadline, _, _ = wire.read_request(frame[wire.HEADER_SIZE :])
+            read, deadline, _, _ = wire.read_request(frame[wire.HEADER_SIZE :], no_mapping)
             assert (read[:2], deadline) == (("m:A", action), seconds)
 
 
@@ -148,7 +200,7 @@ def test_answers_that_are_none(payload: bytes) -> None:
 )
 def test_requests_that_are_none(payload: Any) -> None:
     with pytest.raises(MessageError):
-        wire.read_request(encode(payload))
+        wire.read_request(encode(payload), no_mapping)
 
 
 def test_bytes_that_are_cut_are_an_error() -> None:

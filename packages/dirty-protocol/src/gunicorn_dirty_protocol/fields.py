@@ -61,8 +61,20 @@ def _text(value: Any) -> str | None:
     return value if type(value) is str else None
 
 
+def _place(value: Any) -> tuple[int, int] | None:
+    if type(value) is list and len(value) == 2 and all(_number(number) is not None for number in value):
+        return value[0], value[1]
+    return None
+
+
 # The optional keys of a REQUEST and how each is read.
-OPTIONS = {"deadline": _seconds, "priority": _number, "traceparent": _text, "idempotency_key": _text}
+OPTIONS = {
+    "deadline": _seconds,
+    "priority": _number,
+    "traceparent": _text,
+    "idempotency_key": _text,
+    "shared": _place,
+}
 
 
 def options(fields: dict[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,7 @@ class ErrorType(str, enum.Enum):
     NO_WORKERS_AVAILABLE = "DirtyNoWorkersAvailableError"
     OVERLOADED = "DirtyOverloadedError"
     CANCELLED = "DirtyCancelledError"
+    MAPPING = "DirtyMappingError"
     PROTOCOL = "DirtyProtocolError"
     STASH = "StashError"
     STASH_TABLE_NOT_FOUND = "StashTableNotFoundError"
@@ -113,6 +114,8 @@ class Request(_Message):
     :ivar priority: requests with a higher number are taken first; none means 0
     :ivar traceparent: W3C trace context, passed on to the app
     :ivar idempotency_key: the caller's name for this call, the same when it is tried again
+    :ivar shared: token of a mapping, and how many bytes in it are the whole payload, of which only the front is here;
+        0 bytes: all is here, and the result may go there
     """
 
     type: ClassVar[MessageType] = MessageType.REQUEST
@@ -125,9 +128,11 @@ class Request(_Message):
     priority: int | None = None
     traceparent: str | None = None
     idempotency_key: str | None = None
+    shared: tuple[int, int] | None = None
 
     def payload(self) -> dict[str, Any]:
-        payload: dict[str, Any] = {"app_path": self.app_path, "action": self.action}
+        payload: dict[str, Any] = {} if self.shared is None else {"shared": list(self.shared)}
+        payload |= {"app_path": self.app_path, "action": self.action}
         # The options stand before args, so that a relay finds them at the front.
         if self.deadline is not None:
             payload["deadline"] = float(self.deadline)
@@ -137,6 +142,8 @@ class Request(_Message):
             payload["traceparent"] = self.traceparent
         if self.idempotency_key is not None:
             payload["idempotency_key"] = self.idempotency_key
+        if self.shared is not None and self.shared[1]:
+            return payload
         payload["args"] = self.args if isinstance(self.args, (list, tuple)) else list(self.args)
         payload["kwargs"] = self.kwargs if isinstance(self.kwargs, dict) else dict(self.kwargs)
         return payload
@@ -158,20 +165,27 @@ class Request(_Message):
 
 @dataclass(frozen=True)
 class Response(_Message):
-    """The answer to a REQUEST, STASH, STATUS or MANAGE with the same id."""
+    """The answer to a REQUEST, STASH, STATUS or MANAGE with the same id.
+
+    :ivar shared: how many bytes in the request's mapping are the whole payload, which is not here then
+    """
 
     type: ClassVar[MessageType] = MessageType.RESPONSE
     request_id: int
     result: Any = None
+    shared: int | None = None
 
     def payload(self) -> dict[str, Any]:
-        return {"result": self.result}
+        return {"result": self.result} if self.shared is None else {"shared": self.shared}
 
     @classmethod
     def from_payload(
         cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS, views_from: int | None = None
     ) -> Response:
-        return cls(request_id, _only(cls.type, payload, limits, views_from, "result"))
+        fields = fields_of(cls.type, payload, limits, views_from)
+        if "result" not in fields and type(fields.get("shared")) is int:
+            return cls(request_id, None, fields["shared"])
+        return cls(request_id, _only(cls.type, fields, "result"))
 
 
 @dataclass(frozen=True)
@@ -221,7 +235,7 @@ class Chunk(_Message):
     def from_payload(
         cls, request_id: int, payload: Buffer, limits: Limits = DEFAULT_LIMITS, views_from: int | None = None
     ) -> Chunk:
-        return cls(request_id, _only(cls.type, payload, limits, views_from, "data"))
+        return cls(request_id, _only(cls.type, fields_of(cls.type, payload, limits, views_from), "data"))
 
 
 @dataclass(frozen=True)
@@ -314,9 +328,9 @@ class Stash(_Message):
 
 @dataclass(frozen=True)
 class Manage(_Message):
-    """Add workers to the pool or remove some, end a call, or ask what a worker's threads do.
+    """Add workers to the pool or remove some, end a call, ask what a worker's threads do, or for shared memory.
 
-    :ivar count: how many workers; for CANCEL_CALL the id of the call, for STACKS the pid of the worker
+    :ivar count: how many workers; for CANCEL_CALL the id of the call, for STACKS the pid of the worker; SHARE has none
     """
 
     type: ClassVar[MessageType] = MessageType.MANAGE
@@ -334,13 +348,12 @@ class Manage(_Message):
         fields = fields_of(cls.type, payload, limits, views_from)
         op = operation(ManageOp, cls.type, fields)
         # Which call or worker is meant is for the sender to say.
-        counts = op in (ManageOp.ADD, ManageOp.REMOVE)
+        counts = op in (ManageOp.ADD, ManageOp.REMOVE, ManageOp.SHARE)
         return cls(request_id, op, take(cls.type, fields, "count", int, 1 if counts else REQUIRED))
 
 
-def _only(message: MessageType, payload: Buffer, limits: Limits, views_from: int | None, name: str) -> Any:
+def _only(message: MessageType, fields: dict[str, Any], name: str) -> Any:
     """The one field of a payload, which may be of any type."""
-    fields = fields_of(message, payload, limits, views_from)
     try:
         return fields[name]
     except KeyError:

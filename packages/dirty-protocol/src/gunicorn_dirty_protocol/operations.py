@@ -44,6 +44,7 @@ class ManageOp(enum.IntEnum):
     REMOVE = 2
     CANCEL_CALL = 3
     STACKS = 4
+    SHARE = 5
 
 
 _Operations = TypeVar("_Operations", StashOp, ManageOp)

@@ -72,6 +72,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="calls that may wait per app, 0 is no limit [%(default)s]",
     )
+    add(
+        "--shared-memory",
+        type=_bound,
+        default=64 * 1024 * 1024,
+        metavar="BYTES",
+        help="memory that a connection may share with the workers, 0 is none [%(default)s]",
+    )
     add("--start-method", default="fork", choices=["fork", "spawn"], help="how workers are started [%(default)s]")
     add("--stash-file", metavar="PATH", help="keep the stash in this file")
     add("--stash-interval", type=_interval, default=30, metavar="S", help="seconds between two writes [%(default)s]")
@@ -99,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             graceful_timeout=args.graceful_timeout,
             cancel_grace=args.cancel_grace,
             queue_size=args.queue_size,
+            shared_memory=args.shared_memory,
             start_method=args.start_method,
             stash_file=args.stash_file,
             stash_interval=args.stash_interval,

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import mmap
 import socket
+from collections.abc import Iterable, Iterator
 
 from .wire import Frame
 
-__all__ = ["give_back", "room_for", "send_frame", "widen"]
+__all__ = ["MIN_SHARED", "Piece", "expect", "give_back", "room_for", "send_frame", "steps", "widen"]
+
+Piece = bytes | bytearray | memoryview
+
+#: Bytes of a payload from which on it goes through shared memory, where there is some.
+MIN_SHARED = 1024 * 1024
 
 _BUFFER = 1024 * 1024  # bytes that a sender may be ahead of its reader
 _JOINED = 65536  # pieces up to here are copied rather than sent alone
@@ -36,20 +42,26 @@ def send_frame(sock: socket.socket, frame: Frame) -> None:
     if isinstance(frame, bytes):
         sock.sendall(frame)
         return
-    small: list[bytes | bytearray | memoryview] = []
+    for piece in steps(frame):
+        sock.sendall(piece)
+
+
+def steps(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """The same bytes in pieces that are worth a step each: small ones are joined."""
+    small: list[Piece] = []
     size = 0
-    for piece in frame:
+    for piece in pieces:
         if size + len(piece) > _JOINED:
             if small:
-                sock.sendall(b"".join(small))
+                yield b"".join(small)
                 small, size = [], 0
             if len(piece) > _JOINED:
-                sock.sendall(piece)
+                yield piece
                 continue
         small.append(piece)
         size += len(piece)
     if small:
-        sock.sendall(b"".join(small))
+        yield b"".join(small)
 
 
 def room_for(length: int) -> memoryview:
@@ -60,8 +72,7 @@ def room_for(length: int) -> memoryview:
     """
     if length < _MAPPED:
         return memoryview(bytearray(length))
-    if length >= _HUGE:
-        _keep_heap()
+    expect(length)
     try:
         spare = _spare.pop()
     except IndexError:
@@ -71,14 +82,16 @@ def room_for(length: int) -> memoryview:
     return memoryview(spare)[:length]
 
 
-def _keep_heap() -> None:
-    """Let glibc take values of up to 256 MiB from memory that was freed, and keep as much free.
+def expect(length: int) -> None:
+    """Values of about so many bytes are about to be made.
+
+    For large ones: let glibc take values of up to 256 MiB from memory that was freed, and keep as much free.
 
     By itself it does so up to 32 MiB, and gives larger ones pages of their own, which are new each time: five sixths of
     the time that a 32 MiB argument took went into those.
     """
     global _heap_is_kept
-    if not _heap_is_kept:
+    if length >= _HUGE and not _heap_is_kept:
         _heap_is_kept = True
         try:
             import ctypes

@@ -7,13 +7,15 @@ the stream is the other process's end, which is why every process closes the end
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["Channel", "LineBuffer"]
 
-_MAX_SOCKETS = 253
+_MAX_FILES = 253
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _MAX_LINE = 1024 * 1024  # bytes; our own processes write far less
 
 
@@ -41,7 +43,7 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.sockets: list[socket.socket] = []  # that came with the messages received, in their order
+        self.files: list[int] = []  # descriptors that came with the messages received, in their order
         self._lines = LineBuffer()
         self._unsent = b""
 
@@ -68,13 +70,15 @@ class Channel:
         except OSError:
             self._unsent = b""
 
-    def send_sockets(self, message: dict[str, Any], sockets: Sequence[socket.socket]) -> None:
-        """Write one object, and hand `sockets` (at most 253, unix(7)) to the peer. On a blocking socket only.
+    def send_files(self, message: dict[str, Any], files: Sequence[int]) -> None:
+        """Write one object, and hand the descriptors `files` (at most 253, unix(7)) to the peer.
 
-        :raises OSError: the peer is gone
+        :raises OSError: the peer is gone, or (BlockingIOError) a non-blocking socket does not take it now
         """
+        if self._unsent:
+            raise BlockingIOError("other messages wait to be sent")
         data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
-        sent = socket.send_fds(self.sock, [data], [sock.fileno() for sock in sockets])
+        sent = socket.send_fds(self.sock, [data], files)
         self.sock.sendall(data[sent:])
 
     def receive(self) -> list[dict[str, Any]] | None:
@@ -83,18 +87,17 @@ class Channel:
         :raises ValueError: the peer does not speak this
         """
         try:
-            data, fds, _flags, _address = socket.recv_fds(self.sock, 65536, _MAX_SOCKETS)
+            data, fds, _flags, _address = socket.recv_fds(self.sock, 65536, _MAX_FILES, _CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
             return []
         except OSError:
             return None
-        self.sockets += [socket.socket(fileno=fd) for fd in fds]
+        self.files += fds
         if not data:
             return None
         return self._lines.feed(data)
 
     def close(self) -> None:
         self.sock.close()
-        for sock in self.sockets:
-            sock.close()
-        self.sockets.clear()
+        while self.files:
+            os.close(self.files.pop())

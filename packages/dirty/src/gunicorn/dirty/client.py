@@ -149,7 +149,7 @@ class DirtyClient:
             return read(kind, payload)
         finally:
             if connection.room is not None:
-                connection.done_reading()
+                connection = self._pool.done_reading(connection, frame)
             self._pool.put_back(connection)
 
     def stream(

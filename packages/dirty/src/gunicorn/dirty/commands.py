@@ -30,11 +30,7 @@ def answer(arbiter: DirtyArbiter, caller: Caller, kind: int, request_id: int, pa
         if kind == MessageType.STATUS:
             return Response(request_id, status(arbiter)).to_bytes()
         if kind == MessageType.MANAGE:
-            if not arbiter.may_manage(caller.pid):
-                raise DirtyError(
-                    "only the server's master may manage the pool: use its control socket (gunicornc), or signals"
-                )
-            return _manage(arbiter, caller, request_id, payload)
+            return _manage(arbiter, caller, Manage.from_payload(request_id, payload))
         raise DirtyProtocolError(f"the arbiter does not answer messages of type 0x{kind:02x}")
     except ProtocolError as exc:
         error: DirtyError = DirtyProtocolError(f"malformed message of type 0x{kind:02x}: {exc}", payload)
@@ -126,8 +122,12 @@ def _call(call: object, now: float) -> dict[str, Any]:
     }
 
 
-def _manage(arbiter: DirtyArbiter, caller: Caller, request_id: int, payload: bytes) -> bytes | None:
-    message = Manage.from_payload(request_id, payload)
+def _manage(arbiter: DirtyArbiter, caller: Caller, message: Manage) -> bytes | None:
+    request_id = message.request_id
+    if message.op is ManageOp.SHARE:
+        return _share(arbiter, caller, request_id)
+    if not arbiter.may_manage(caller.pid):
+        raise DirtyError("only the server's master may manage the pool: use its control socket (gunicornc), or signals")
     if message.op is ManageOp.CANCEL_CALL:
         found = arbiter.dispatcher.cancel(message.count)
         return Response(request_id, {"success": found, "call": message.count}).to_bytes()
@@ -135,6 +135,19 @@ def _manage(arbiter: DirtyArbiter, caller: Caller, request_id: int, payload: byt
         _ask_stacks(arbiter, caller, message)
         return None
     return Response(request_id, _scale(arbiter, message)).to_bytes()
+
+
+def _share(arbiter: DirtyArbiter, caller: Caller, request_id: int) -> bytes | None:
+    """Give the connection memory that it shares with the workers, if there is some and it can be sent now."""
+    shares = arbiter.dispatcher.shares
+    share = shares.give(caller, arbiter.config.shared_memory)
+    if share is not None:
+        token, fd = share
+        given = Response(request_id, {"token": token, "bytes": arbiter.config.shared_memory})
+        if caller.send_file(given.to_bytes(), fd):
+            return None
+        shares.take_back(caller)
+    return Response(request_id, {"bytes": 0}).to_bytes()
 
 
 def _ask_stacks(arbiter: DirtyArbiter, caller: Caller, message: Manage) -> None:

@@ -40,6 +40,7 @@ class PoolConfig:
     :ivar graceful_timeout: how long running calls may take to finish when the pool stops or reloads
     :ivar cancel_grace: how long a call that was ended may keep its slot before its worker is replaced
     :ivar queue_size: how many calls may wait per app, 0 is no bound
+    :ivar shared_memory: bytes that a connection may share with the workers, 0 is none
     :ivar start_method: "fork", or "spawn" for workers that are fresh interpreters (for all apps)
     :ivar stash_file: where the stash is kept beyond the arbiter's life, or None
     :ivar stash_interval: seconds between two times that it is written, if it has changed
@@ -56,6 +57,7 @@ class PoolConfig:
     graceful_timeout: float = 30.0
     cancel_grace: float = 5.0
     queue_size: int = 0
+    shared_memory: int = 64 * 1024 * 1024
     start_method: str = "fork"
     stash_file: str | None = None
     stash_interval: float = 30.0
@@ -99,6 +101,7 @@ class PoolConfig:
             graceful_timeout=cfg.dirty_graceful_timeout,
             cancel_grace=cfg.dirty_cancel_grace,
             queue_size=cfg.dirty_queue_size,
+            shared_memory=cfg.dirty_shared_memory,
             start_method=cfg.dirty_start_method,
             stash_file=cfg.dirty_stash_file or None,
             stash_interval=cfg.dirty_stash_interval,
@@ -125,4 +128,16 @@ class PoolConfig:
         return replace(self, apps=apps, **{name: data[name] for name in _RELOADABLE})
 
 
-_RELOADABLE = ("workers", "threads", "timeout", "graceful_timeout", "cancel_grace", "queue_size", "start_method")
+_RELOADABLE = (
+    "workers",
+    "threads",
+    "timeout",
+    "graceful_timeout",
+    "cancel_grace",
+    "queue_size",
+    "shared_memory",
+    "start_method",
+    "stash_file",
+    "stash_interval",
+    "proc_name",
+)

@@ -11,11 +11,15 @@ import socket
 import struct
 import time
 import weakref
+from typing import TYPE_CHECKING
 
-from .bulk import give_back, room_for, send_frame, widen
+from .bulk import MIN_SHARED, give_back, room_for, widen
 from .calls import read_header
 from .errors import DirtyConnectionError, DirtyTimeoutError
 from .wire import HEADER, HEADER_SIZE, MAGIC, RESPONSE, VERSION, Frame
+
+if TYPE_CHECKING:
+    from .sharing import SharingConnection
 
 __all__ = ["Connection", "ConnectionPool", "is_timeout"]
 
@@ -56,7 +60,7 @@ class Connection:
                 f"no dirty pool answers at {path} ({exc.strerror or exc}): is it running, and is this its user?", path
             ) from exc
 
-    def begin(self, frame: Frame, timeout: float | None) -> None:
+    def begin(self, frame: bytes, timeout: float | None) -> None:
         """Send a request; `timeout` (seconds) is for this and for the first read.
 
         :raises OSError: the connection broke, or the time is over
@@ -64,10 +68,7 @@ class Connection:
         self._start = self._end = self._reads = 0
         if timeout != self._limit:
             self._set_limit(timeout)
-        if type(frame) is bytes:
-            self.sock.sendall(frame)
-        else:
-            send_frame(self.sock, frame)
+        self.sock.sendall(frame)
 
     def _set_limit(self, seconds: float | None) -> None:
         """Let each read and write from now on wait so long."""
@@ -188,6 +189,8 @@ class ConnectionPool:
                 fresh = True
             else:
                 fresh = False
+            if type(frame) is not bytes and type(connection) is Connection:
+                connection = self._sharing(connection)
             try:
                 connection.begin(frame, timeout)
             except (BrokenPipeError, ConnectionResetError) as exc:
@@ -200,6 +203,21 @@ class ConnectionPool:
                 raise
             else:
                 return connection
+
+    def _sharing(self, connection: Connection) -> SharingConnection:
+        from .sharing import SharingConnection  # most processes never need it
+
+        return connection if isinstance(connection, SharingConnection) else SharingConnection(connection)
+
+    def done_reading(self, connection: Connection, frame: Frame) -> Connection:
+        """The large payload that answered `frame` is needed no more. Returns what goes on in the connection's place."""
+        room = connection.room
+        large = room is not None and len(room) >= MIN_SHARED
+        connection.done_reading()
+        if large:
+            connection = sharing = self._sharing(connection)
+            sharing.expect_large(frame)
+        return connection
 
     def put_back(self, connection: Connection) -> None:
         """The call on it is done, and nothing more will come for it."""

@@ -62,7 +62,7 @@ class Dispatcher:
         self.cancel_grace = float(arbiter.config.cancel_grace)
         self.callers: set[Caller] = set()
         self.stash = StashDesk(arbiter.loop)
-        self.shares = Shares(lambda: arbiter.supervisor.processes.values())
+        self.shares = Shares(lambda: arbiter.supervisor.processes.values())  # noqa: PLW0108 (it is made later)
         self.statistics: defaultdict[str, AppStatistics] = defaultdict(AppStatistics)  # by app
         self.stopping = False
         self.next_call_id: Callable[[], int] = itertools.count(1).__next__

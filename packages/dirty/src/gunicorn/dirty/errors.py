@@ -11,6 +11,7 @@ Imported by every part of the package and by callers, who mostly want `except Di
     ├── DirtyNoWorkersAvailableError    no worker serves the app, nor will one (app_path)
     ├── DirtyOverloadedError            the app's queue is full: answer 503 and try later (app_path)
     ├── DirtyCancelledError             the call was ended on the caller's wish
+    ├── DirtyMappingError               shared memory cannot be used; clients then send the call again without
     ├── DirtyProtocolError              bytes or values that the protocol cannot carry (raw_data)
     └── StashError                      an operation on the stash failed
         ├── StashTableNotFoundError     there is no such table (table)
@@ -32,6 +33,7 @@ __all__ = [
     "DirtyCancelledError",
     "DirtyConnectionError",
     "DirtyError",
+    "DirtyMappingError",
     "DirtyNoWorkersAvailableError",
     "DirtyOverloadedError",
     "DirtyProtocolError",
@@ -178,6 +180,10 @@ class DirtyCancelledError(DirtyError):
         super().__init__(message)
 
 
+class DirtyMappingError(DirtyError):
+    """The shared memory that a request names cannot be used; it has not run. Clients send it again without."""
+
+
 class DirtyProtocolError(DirtyError):
     """Bytes that are not the protocol, or a value that it cannot carry; `raw_data` is the start of the bytes, in
     hex."""
@@ -227,6 +233,7 @@ _TYPES: dict[str, type[DirtyError]] = {
         DirtyNoWorkersAvailableError,
         DirtyOverloadedError,
         DirtyCancelledError,
+        DirtyMappingError,
         DirtyProtocolError,
         StashError,
         StashTableNotFoundError,

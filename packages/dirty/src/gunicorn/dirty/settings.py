@@ -148,6 +148,17 @@ SETTINGS: Sequence[dict[str, Any]] = (
         "desc": "How many calls may wait per dirty app; 0 is no limit. Further ones fail with DirtyOverloadedError.",
     },
     {
+        "name": "dirty_shared_memory",
+        "section": _POOL,
+        "cli": ["--dirty-shared-memory"],
+        "meta": "BYTES",
+        "type": int,
+        "default": 64 * 1024 * 1024,
+        "validator": "pos_int",
+        "desc": "Bytes of memory that a connection which has large payloads may share with the dirty workers, so that\n"
+        "they need not be sent; 0 is none. Memory that has been used stays taken for as long as the connection.",
+    },
+    {
         "name": "dirty_start_method",
         "section": _POOL,
         "cli": ["--dirty-start-method"],

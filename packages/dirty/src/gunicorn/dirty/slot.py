@@ -23,6 +23,7 @@ from .errors import (
     DirtyError,
     DirtyProtocolError,
 )
+from .shared import deposit, fetch
 from .wire import HEADER, HEADER_SIZE, REQUEST, Frame, chunk_frame, error_frame, printable, read_request, response_frame
 
 __all__ = ["VALUES", "Slot", "error_of", "failure_frame", "open_request"]
@@ -163,7 +164,7 @@ class Slot:
         if type(frame) is bytes:
             self._sock.sendall(frame)
         else:
-            send_frame(self._sock, frame)
+            send_frame(self._sock, deposit(self._call, frame))
 
     def _is_lost(self) -> bool:
         """Whether an OSError came from the arbiter's end of the socket, not from the action."""
@@ -183,10 +184,11 @@ def open_request(
 
     :param timeout: `dirty_timeout`, seconds; 0 is never
     :raises DirtyProtocolError: it is malformed
+    :raises DirtyMappingError: it lies in shared memory that cannot be used
     :raises DirtyAppNotFoundError: this worker has no such app
     """
     try:
-        route, deadline, args, kwargs = read_request(payload)
+        route, deadline, args, kwargs = read_request(payload, fetch)
     except ProtocolError as exc:
         raise DirtyProtocolError(f"malformed request: {exc}") from exc
     call.route = route

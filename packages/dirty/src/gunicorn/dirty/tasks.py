@@ -23,6 +23,7 @@ from .aio import runner
 from .app import DirtyApp
 from .current import CurrentCall, call_variable
 from .errors import DirtyCancelledError
+from .shared import deposit
 from .slot import VALUES, error_of, failure_frame, open_request
 from .wire import LIMITS, REQUEST, chunk_frame, response_frame
 from .wire import Frame as Bytes
@@ -102,8 +103,8 @@ class TaskSlot(asyncio.Protocol):
     # One request
 
     def _answer(self, frame: Bytes) -> None:
-        self._call = None
-        self._write(frame)
+        call, self._call = self._call, None
+        self._write(frame if isinstance(frame, bytes) else deposit(call, frame))
 
     def _write(self, frame: Bytes) -> None:
         if isinstance(frame, bytes):

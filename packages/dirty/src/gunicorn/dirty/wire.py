@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gunicorn_dirty_protocol import (
@@ -49,14 +50,18 @@ __all__ = [
     "Routes",
     "chunk_frame",
     "error_frame",
+    "front_of",
     "printable",
     "read_chunk",
     "read_deadline",
     "read_encoded",
     "read_request",
     "read_response",
+    "read_shared",
     "request_frame",
     "response_frame",
+    "shared_request",
+    "shared_response",
     "value_of",
     "whole",
     "write_deadline",
@@ -86,6 +91,8 @@ _DICT_OF_ONE = b"\x21\x00\x00\x00\x01"
 _RESULT = _DICT_OF_ONE + encode("result")
 _RESULT_SIZE = len(_RESULT)
 _DATA = _DICT_OF_ONE + encode("data")
+_SHARED = encode("shared")
+_SHARED_LENGTH = _DICT_OF_ONE + _SHARED
 _APP_PATH, _ACTION, _ARGS, _KWARGS = (encode(key) for key in ("app_path", "action", "args", "kwargs"))
 _DEADLINE, _PRIORITY = encode("deadline"), encode("priority")
 _TRACEPARENT, _IDEMPOTENCY_KEY = encode("traceparent"), encode("idempotency_key")
@@ -109,6 +116,7 @@ class Options(NamedTuple):
     priority: int | None = None
     traceparent: str | None = None
     idempotency_key: str | None = None
+    shared: tuple[int, int] | None = None  # a mapping's token, and the bytes there that are the payload
 
 
 NO_OPTIONS = Options()
@@ -221,11 +229,11 @@ def _front_in(payload: bytes | bytearray, at: int, end: int, route: Route) -> Fr
 
 def _is_recurring(route: Route) -> bool:
     # A trace, and a call that may be repeated, have names of their own.
-    return route.options.traceparent is None and route.options.idempotency_key is None
+    return route.options[2:] == (None, None, None)
 
 
 def _front_of(route: Route) -> bytes:
-    app_path, action, (deadline, priority, traceparent, key), _ = route
+    app_path, action, (deadline, priority, traceparent, key, _shared), _ = route
     parts = [_APP_PATH, encode(app_path), _ACTION, encode(action)]
     for name, value in (
         (_DEADLINE, None if deadline is None else float(deadline)),
@@ -252,6 +260,45 @@ def chunk_frame(request_id: int, data: Any) -> Frame:
     return _frame(CHUNK, request_id, _DATA, encode_chunks(data, LIMITS))
 
 
+def front_of(frame: Frame) -> bytes:
+    """What a REQUEST begins with, up to its arguments; empty for another message."""
+    first = frame if isinstance(frame, bytes) else frame[0]
+    if first[3] != REQUEST:
+        return b""
+    return bytes(first[HEADER_SIZE : bytes(first).find(_ARGS, HEADER_SIZE)])
+
+
+def shared_request(frame: Frame, token: int, length: int) -> Frame:
+    """This REQUEST, whose payload is in the first `length` bytes of a mapping; or, of length 0, whose result may go
+    there."""
+    first = bytes(frame if isinstance(frame, bytes) else frame[0])
+    _, _, _, size, request_id = HEADER.unpack_from(first)
+    count = int.from_bytes(first[HEADER_SIZE + 1 : HEADER_SIZE + 5], "big")
+    place = _SHARED + encode([token, length])
+    fields = first[HEADER_SIZE + 5 :]
+    if length:  # without args and kwargs, of which the key of the first is here
+        fields = fields[: -len(_ARGS)]
+        size = 5 + len(fields)
+        count -= 2
+    header = _pack(MAGIC, VERSION, REQUEST, size + len(place), request_id)
+    front = header + b"\x21" + (count + 1).to_bytes(4, "big") + place + fields
+    return front if length or isinstance(frame, bytes) else [front, *frame[1:]]
+
+
+def shared_response(request_id: int, length: int) -> bytes:
+    """A RESPONSE whose payload is in the first `length` bytes of the request's mapping."""
+    payload = _SHARED_LENGTH + encode(length)
+    return _pack(MAGIC, VERSION, RESPONSE, len(payload), request_id) + payload
+
+
+def read_shared(payload: bytes | memoryview) -> int | None:
+    """How many bytes of the mapping are the RESPONSE's payload; None where that is here."""
+    if len(payload) != len(_SHARED_LENGTH) + _INT_SIZE or payload[: len(_SHARED_LENGTH)] != _SHARED_LENGTH:
+        return None
+    length: int = _int.unpack_from(payload, len(_SHARED_LENGTH) + 1)[0]
+    return length
+
+
 def whole(frame: Frame) -> bytes:
     """The frame in one piece."""
     return frame if isinstance(frame, bytes) else b"".join(frame)
@@ -275,8 +322,14 @@ def printable(text: object) -> str:
     return str(text).encode("utf-8", "backslashreplace").decode()
 
 
-def read_request(payload: bytes | memoryview) -> tuple[Route, float | None, list[Any], dict[str, Any]]:
-    """Route, deadline (seconds), args and kwargs of a REQUEST's payload. Raises DecodeError or MessageError."""
+def read_request(
+    payload: bytes | memoryview, fetch: Callable[[int, int], memoryview]
+) -> tuple[Route, float | None, list[Any], dict[str, Any]]:
+    """Route, deadline (seconds), args and kwargs of a REQUEST's payload.
+
+    :param fetch: gives the payload that lies in the mapping with this token and has so many bytes
+    :raises DecodeError, MessageError: it is malformed
+    """
     global _last
     if len(payload) <= _SMALL:
         # Indexing bytes is faster than indexing a view of them, which counts here; large payloads are not copied.
@@ -302,8 +355,10 @@ def read_request(payload: bytes | memoryview) -> tuple[Route, float | None, list
     route = Route(
         request.app_path,
         request.action,
-        Options(deadline, request.priority, request.traceparent, request.idempotency_key),
+        Options(deadline, request.priority, request.traceparent, request.idempotency_key, request.shared),
     )
+    if request.shared is not None and request.shared[1]:
+        request = Request.from_payload(0, fetch(*request.shared), LIMITS)
     if len(payload) <= _SMALL and _is_recurring(route) and route[:3] not in _fronts:
         _remember(route)
     return route, deadline, request.args, request.kwargs  # type: ignore[return-value]

@@ -23,6 +23,7 @@ from .bulk import widen
 from .channel import Channel
 from .config import PoolConfig
 from .errors import DirtyAppError
+from .shared import mappings
 from .slot import Slot
 from .spawned import respawn
 from .wire import printable
@@ -84,7 +85,7 @@ class DirtyWorker:
             control.send({"failed": printable(exc)})
             return _BOOT_FAILED
         self._make_slots(control, [found.concurrency for found in attributes])
-        self._held = [control.close, lambda: os.close(lifeline), *(slot.forked for slot in self._slots)]
+        self._held = [control.close, lambda: os.close(lifeline), mappings.clear, *(s.forked for s in self._slots)]
         os.register_at_fork(after_in_child=self._forked)
         control.send({"ready": True, "stashes": [table for found in attributes for table in found.stashes]})
         self._listen(control)
@@ -126,7 +127,7 @@ class DirtyWorker:
                 self._slots.append(TaskSlot.start(ours, self.apps, self.config.timeout))
         for start in range(0, len(ends), _SOCKETS_PER_MESSAGE):
             stop = start + _SOCKETS_PER_MESSAGE
-            control.send_sockets({"slots": whose[start:stop]}, ends[start:stop])
+            control.send_files({"slots": whose[start:stop]}, [end.fileno() for end in ends[start:stop]])
         for end in ends:
             end.close()
 
@@ -146,10 +147,24 @@ class DirtyWorker:
                     self._slots[index].cancel(call_id)
                     if acknowledge:
                         control.send({"cancelled": [index, call_id]})
+                elif "share" in message:
+                    self._take_mapping(control, *message["share"])
+                elif "unshare" in message:
+                    mappings.drop(message["unshare"])
                 elif "stacks" in message:
                     control.send({"stacks": _stacks(), "request": message["stacks"]})
                 elif message.get("stop"):
                     return
+
+    def _take_mapping(self, control: Channel, token: int, inode: int) -> None:
+        """The descriptor came along, unless this process may have no more of them."""
+        fd = control.files.pop(0) if control.files else -1
+        if fd < 0:
+            self.log.warning("Dirty worker %d has no descriptor left for shared memory", self.number)
+        elif os.fstat(fd).st_ino == inode:
+            mappings.add(token, fd)
+        else:  # it is another's, whose message has lost it or is still to come
+            os.close(fd)
 
     def _forked(self) -> None:
         """In a child of an app's making: close what is the worker's, so that it answers nobody."""
