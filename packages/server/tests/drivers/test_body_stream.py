@@ -5,7 +5,7 @@ from typing import Any, BinaryIO
 
 import pytest
 from gunicorn.drivers.body_stream import BUFFER_SIZE, LARGE, body_stream
-from gunicorn.drivers.runner import PeerGoneError
+from gunicorn.drivers.errors import PeerGoneError
 from gunicorn.http.errors import InvalidChunk, RemoteProtocolError
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from gunicorn.drivers import spool
 from gunicorn.drivers.body_stream import BodyFile
+from gunicorn.drivers.errors import PeerGoneError
 from gunicorn.drivers.held import AVAILABLE, HeldBody
-from gunicorn.drivers.runner import PeerGoneError
 from gunicorn.drivers.spool import SpoolRoom
 from small_apps import GET, post
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gunicorn.drivers.outbox import FileBecameShorterError, Outbox, rest_of
+from gunicorn.drivers.errors import FileBecameShorterError
+from gunicorn.drivers.outbox import Outbox, rest_of
 from gunicorn.drivers.sendfile import FileRange
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from gunicorn.config import Config
-from gunicorn.drivers.runner import FAILURE_PAGE, ErrorStream, PeerGoneError, Runner
+from gunicorn.drivers.errors import PeerGoneError
+from gunicorn.drivers.runner import FAILURE_PAGE, ErrorStream, Runner
 from gunicorn.http.errors import InvalidChunk
 from gunicorn.http.events import Request
 from gunicorn.http.h1.connection import H1Connection

@@ -1,8 +1,7 @@
-"""A client of the selector driver: its socket, its HTTP connection, and what is on the way to it.
+"""A client of the selector driver: its requests and their bodies; ``drivers.sender`` is the half that answers.
 
 Made by ``drivers.selector`` for each connection, and by ``drivers.tls_channel`` in a kind of its own under TLS. Nothing
-here waits but :meth:`Channel.transmit` and :meth:`Channel.next_part`, which an application calls, and they wait as the
-driver says.
+here waits but :meth:`Channel.next_part`, which an application calls, and it waits as the driver says.
 """
 
 from __future__ import annotations
@@ -13,56 +12,40 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from gunicorn.drivers import patience
 from gunicorn.drivers.body_stream import body_stream
+from gunicorn.drivers.errors import PeerGoneError
 from gunicorn.drivers.held import AVAILABLE, HeldBody
-from gunicorn.drivers.outbox import FileBecameShorterError, Outbox, Parts, rest_of
-from gunicorn.drivers.poller import READ, WRITE
+from gunicorn.drivers.poller import READ
 from gunicorn.drivers.queues import open_window
-from gunicorn.drivers.runner import PeerGoneError
-from gunicorn.drivers.sendfile import FileRange, SendableFile
+from gunicorn.drivers.sender import Sender, host_of
 from gunicorn.drivers.spool import Spool
 from gunicorn.http.errors import RemoteProtocolError, RequestTimeout
 from gunicorn.http.events import Data, Request
-from gunicorn.http.h1.connection import H1Connection
 from gunicorn.wsgi.environ import connection_environ
 
 if TYPE_CHECKING:
     from gunicorn.drivers.selector import SelectorDriver
 
 RECEIVE_SIZE: Final = 65536  # bytes of one recv; measured: larger ones make malloc fetch new pages every time
-NOBODY: Final = 0  # or READ, WRITE: see Channel.waits
 COLLECTED: Final = 65536  # bytes of a body that are received before an application may read the rest by itself
 
 
-class Channel:
-    """A client's socket, its HTTP connection, and what the driver remembers about them.
+class Channel(Sender):
+    """A client's connection, and what the driver remembers about it.
 
-    ``busy`` belongs to the thread that works on the channel; the poller leaves a busy channel alone. ``mask`` is what
-    the poller should look for, ``since`` when the state began that ``http.deadline()`` speaks of. What ends channels
-    that wait too long is in ``drivers.patience``.
+    ``busy`` belongs to the thread that works on the channel; the poller leaves a busy channel alone.
     """
 
     __slots__ = (
-        "_body", "_driver", "_environ", "_recv", "_request", "_send", "_send_parts", "_streaming", "began", "busy",
-        "closed", "disarmed", "fd", "http", "lingering", "mask", "moved", "outbox", "peer", "rest", "since", "sock",
-        "waits",
+        "_body", "_environ", "_recv", "_request", "_streaming", "began", "busy", "disarmed", "moved", "rest",
     )  # fmt: skip
 
-    secure = False
     holds = AVAILABLE  # whether the kernel may keep bodies for it
     eager = True  # what a new connection wants has mostly come with it
 
     def __init__(self, driver: SelectorDriver, sock: socket.socket, peer: Any) -> None:
-        self._driver = driver
-        self.sock = sock
-        self.fd = sock.fileno()
-        self.peer = peer
+        super().__init__(driver, sock, peer)
         self._recv: Callable[[int], bytes] = sock.recv
-        self._send: Callable[[bytes | memoryview], int] = sock.send
-        self._send_parts: Callable[[Parts], int] = sock.sendmsg
-        trusted = driver.policy.trusts(peer[0] if isinstance(peer, tuple) else None)
-        self.http = H1Connection(driver.reader, driver.preamble, self.secure, trusted)
         self._environ: dict[str, Any] | None = None
         self._request: Request | None = None  # whose body is being received
         self._body: Spool | None = None
@@ -70,14 +53,8 @@ class Channel:
         self.began = 0.0  # when the body began
         self.moved = 0  # bytes of it that have come since
         self._streaming = False  # the application reads a body that is still arriving
-        self.waits = NOBODY  # for whom the application waits (to READ, to WRITE), which works on it otherwise
         self.busy = True
         self.disarmed = False
-        self.closed = False
-        self.lingering = False
-        self.outbox: Outbox | None = None
-        self.mask = READ
-        self.since = driver.now
 
     def on_ready(self) -> None:
         """Read or write what can be, run the requests that became complete, and be ready for the next call."""
@@ -279,7 +256,7 @@ class Channel:
                 data = self._recv((size if size < ahead else ahead) or RECEIVE_SIZE)
             except (BlockingIOError, InterruptedError) as pause:
                 limit = http.deadline()
-                if not self._wait(READ, getattr(pause, "mask", READ), limit):
+                if not self.wait(READ, getattr(pause, "mask", READ), limit):
                     raise RequestTimeout(f"the request was not complete after {limit:g} seconds") from None
                 continue
             except OSError as error:
@@ -293,136 +270,24 @@ class Channel:
                 self._streaming = streaming = not http.skip_body(len(data))
                 return data, not streaming
 
-    # ---------------------------------------------------------------- writing
-
-    def flush(self) -> None:
-        """Write what waits, keep in the outbox what the peer does not take now, and close when that is due."""
-        http = self.http
-        data = http.data_to_send()
-        if data:
-            try:
-                sent = self._send(data)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except OSError:
-                self.close()
-                return
-            if sent < len(data):
-                self.outbox = Outbox(memoryview(data)[sent:])
-                self._driver.watch(self, WRITE)
-                return
-        if http.closing:
-            self._finish()
-
-    def transmit(self, parts: Parts) -> None:
-        """Write *parts* for an application that streams, and wait until the kernel has all of them.
-
-        Only then the application goes on: PEP 3333 forbids to hold back what it yielded while it computes the next.
-        Raises :class:`PeerGoneError` when the peer is gone, or takes nothing for WRITE_TIMEOUT seconds.
-        """
-        if self.closed:
-            raise PeerGoneError("the client has gone away")
-        while parts:
-            try:
-                sent = self._send_parts(parts)
-            except (BlockingIOError, InterruptedError) as pause:
-                limit = patience.WRITE_TIMEOUT
-                if not self._wait(WRITE, getattr(pause, "mask", WRITE), limit):
-                    raise PeerGoneError(f"the client read nothing for {limit:.0f} seconds") from None
-            except OSError as error:
-                raise PeerGoneError(f"the client has gone away: {error}") from error
-            else:
-                parts = rest_of(parts, sent)
-
-    def _wait(self, purpose: int, mask: int, limit: float | None) -> bool:
-        """Wait, on behalf of the application, in order to read or to write; False when it took too long."""
-        self.waits = purpose
-        self.since = monotonic()
-        try:
-            return self._driver.wait(self, mask, limit)
-        finally:
-            self.waits = NOBODY
-
-    def wrap_file(self, filelike: Any, block_size: int = RECEIVE_SIZE) -> SendableFile:
-        """``wsgi.file_wrapper`` of this connection: a file that the kernel can send is sent by :meth:`send_file`."""
-        return SendableFile(self, filelike, block_size)
-
-    def send_file(self, file: FileRange) -> None:
-        """Begin to send what waits in the connection and *file*, which is the channel's to close from now on."""
-        self.outbox = Outbox(memoryview(self.http.data_to_send()), file)
-        if self._write_outbox():
-            self.outbox = None
-        elif not self.closed:
-            self._driver.watch(self, WRITE)
-
-    def _empty_outbox(self) -> bool:
-        """Whether the connection may go on: everything was written, and it does not close."""
-        if not self._write_outbox():
-            return False
-        self.outbox = None
-        self.since = self._driver.now
-        self._driver.watch(self, READ)
-        if self.http.closing:
-            self._finish()
-            return False
-        return True
-
-    def _write_outbox(self) -> bool:
-        """Write as much of the outbox as the peer takes now; whether that was all. A peer that is gone is closed."""
-        outbox = self.outbox
-        assert outbox is not None
-        try:
-            while outbox.write(self.sock, self._send):
-                self.since = monotonic()
-        except (BlockingIOError, InterruptedError):
-            return False
-        except FileBecameShorterError:
-            self._driver.log.error("A file became shorter while it was sent to ip=%s", host_of(self.peer))
-            self.close()
-            return False
-        except OSError:
-            self.close()
-            return False
-        outbox.close()
-        return True
-
     # ---------------------------------------------------------------- the end
 
-    def _finish(self) -> None:
-        """Everything was sent: close, or, if the peer may still be sending, say so and wait for it to hear that.
+    def holds_request(self) -> bool:
+        """Whether one is here and waits for a thread (``drivers.reserve``)."""
+        return False
 
-        Closing a socket with unread input resets the connection, and the reset may overtake the answer.
-        """
-        if self.outbox is not None:
-            return
-        if not (self.lingering or self._streaming or self._request is not None):
-            self.close()
-            return
-        self.lingering = True
-        self.since = self._driver.now
-        try:
-            self._end_sending()
-        except OSError:
-            self.close()
-
-    def _end_sending(self) -> None:
-        self.sock.shutdown(socket.SHUT_WR)
+    def expects_more(self) -> bool:
+        return self._streaming or self._request is not None
 
     def close(self) -> None:
         if self.closed:
             return
-        self.closed = True
         self._environ = None  # which knows this channel
         if self._body is not None:
             self._body.close()
-        if self.outbox is not None:
-            self.outbox.close()
         if self.rest is not None:
             self._let_go(self.rest)
-        try:
-            self._driver.forget(self)
-        finally:
-            self.sock.close()
+        super().close()
 
     def begin_drain(self) -> None:
         """Make the request at hand the last one. A connection that waits for one has a little time left for it.
@@ -432,8 +297,3 @@ class Channel:
         if not self.http.idle:
             self.http.drain()
         # What is received from now on is drained by on_ready().
-
-
-def host_of(peer: Any) -> str:
-    """How a refusal names *peer*, an address as ``accept`` gives it."""
-    return str(peer[0]) if isinstance(peer, tuple) else "unix"

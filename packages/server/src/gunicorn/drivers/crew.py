@@ -29,11 +29,10 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from gunicorn.drivers.reserve import Reserve
-
 if TYPE_CHECKING:
     from gunicorn.drivers.channel import Channel
     from gunicorn.drivers.selector import SelectorDriver
+    from gunicorn.drivers.sender import Sender
 
 TICK: Final = 0.005  # seconds between the first follower's looks at the leader
 SLOW: Final = 0.0001  # seconds from which a request counts as slow: several times what a hand-over costs
@@ -207,15 +206,14 @@ class Crew:
             driver.reserved_for = threading.get_ident()
             held = []
             while self._all_taken() and (channel := driver.next_channel()) is not None:
-                assert isinstance(channel, Reserve)
                 try:
                     channel.on_ready()
                 except Exception:
                     driver.fail(channel)
-                if channel.held is None:
-                    driver.release(channel)
-                else:
+                if channel.holds_request():
                     held.append(channel)
+                else:
+                    driver.release(channel)
             driver.reserved_for = 0
             driver.ready.extend(held)
             self._baton.release()
@@ -226,7 +224,7 @@ class Crew:
 
     # ---------------------------------------------------------------- waiting for a client
 
-    def wait(self, channel: Channel, mask: int, limit: float | None) -> bool:
+    def wait(self, channel: Sender, mask: int, limit: float | None) -> bool:
         """Wait until the socket of *channel* is ready for *mask*; False after *limit* seconds (None: for ever).
 
         Called from within application code. A wait that is not over at once takes no place away from others, and its

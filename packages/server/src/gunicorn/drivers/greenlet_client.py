@@ -18,11 +18,12 @@ from gevent.socket import SHUT_WR
 
 from gunicorn.drivers.admission import Stage, overstays
 from gunicorn.drivers.body_stream import body_stream
-from gunicorn.drivers.channel import COLLECTED, RECEIVE_SIZE, host_of
+from gunicorn.drivers.channel import COLLECTED, RECEIVE_SIZE
+from gunicorn.drivers.errors import PeerGoneError
 from gunicorn.drivers.outbox import MSG_MORE, Parts, rest_of
 from gunicorn.drivers.patience import ARRIVAL_TIMEOUT, LINGER_TIMEOUT, WRITE_TIMEOUT
 from gunicorn.drivers.queues import open_window, unsent
-from gunicorn.drivers.runner import PeerGoneError
+from gunicorn.drivers.sender import host_of
 from gunicorn.drivers.sendfile import FileRange, SendableFile
 from gunicorn.http.errors import RemoteProtocolError, RequestTimeout
 from gunicorn.http.events import Data, Request

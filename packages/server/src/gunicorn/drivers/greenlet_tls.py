@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from gevent.socket import SHUT_WR
 
-from gunicorn.drivers.channel import host_of
 from gunicorn.drivers.greenlet_client import TO_SHAKE, Client
 from gunicorn.drivers.outbox import Parts
+from gunicorn.drivers.sender import host_of
 from gunicorn.drivers.tls_channel import PLAIN_ANSWER
 from gunicorn.tls import connection_variables, report_handshake, speaks_plain_http
 

@@ -14,8 +14,8 @@ import socket
 import sys
 from typing import Final
 
+from gunicorn.drivers.errors import PeerGoneError
 from gunicorn.drivers.queues import received
-from gunicorn.drivers.runner import PeerGoneError
 from gunicorn.drivers.spool import SpoolRoom
 from gunicorn.http.errors import RemoteProtocolError
 

@@ -6,10 +6,10 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from gunicorn.drivers.errors import FileBecameShorterError
 from gunicorn.drivers.sendfile import FileRange
 
 MSG_MORE: Final = getattr(socket, "MSG_MORE", 0)
-
 
 Parts = Sequence[bytes | memoryview]
 
@@ -21,10 +21,6 @@ def rest_of(parts: Parts, sent: int) -> Parts:
             return [memoryview(part)[sent:], *parts[place + 1 :]] if sent else parts[place:]
         sent -= len(part)
     return ()
-
-
-class FileBecameShorterError(OSError):
-    """A file ended before the number of bytes that were promised of it."""
 
 
 class Outbox:

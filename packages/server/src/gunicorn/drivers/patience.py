@@ -1,6 +1,7 @@
 """How long a channel of the selector driver may wait, and what becomes of it then: deadlines, and who gives way.
 
-Called by ``drivers.selector`` from the polling thread, for each channel once a tick and when there is no room for more.
+Called by ``drivers.selector`` from the polling thread, for each channel once a tick and when there is no room for more;
+:func:`await_reader` by ``drivers.sender``.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from gunicorn.drivers.admission import Stage
+from gunicorn.drivers.errors import PeerGoneError
 from gunicorn.drivers.poller import READ, WRITE
 from gunicorn.http.errors import RequestTimeout
 
 if TYPE_CHECKING:
     from gunicorn.drivers.channel import Channel
+    from gunicorn.drivers.sender import Sender
 
 WRITE_TIMEOUT: Final = 30.0  # seconds that an application waits for a reader that takes nothing
 LINGER_TIMEOUT: Final = 2.0  # seconds for the peer of a refused request to read the answer
@@ -41,6 +44,16 @@ def check_deadline(channel: Channel, now: float, draining: bool) -> None:
             channel.close()
     else:
         channel.refuse(RequestTimeout(f"the request was not complete after {limit:g} seconds"))
+
+
+def await_reader(channel: Sender, mask: int) -> None:
+    """Wait, for an application that streams, until *mask* says that the peer of *channel* may take more.
+
+    Raises PeerGoneError when it takes nothing for WRITE_TIMEOUT seconds.
+    """
+    limit = WRITE_TIMEOUT
+    if not channel.wait(WRITE, mask, limit):
+        raise PeerGoneError(f"the client read nothing for {limit:.0f} seconds")
 
 
 def standing(channel: Channel, now: float) -> tuple[Stage, float, int] | None:

@@ -13,53 +13,64 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gunicorn.drivers.channel import Channel
+from gunicorn.health import HealthPath
 
 if TYPE_CHECKING:
     from gunicorn.drivers.selector import SelectorDriver
-    from gunicorn.health import HealthPath
     from gunicorn.http.events import Request
 
-    _Base = Channel
-else:
-    _Base = object
 
-
-class Reserve(_Base):
+class Reserve:
     """What such a channel adds to a plain one, or to one under TLS."""
 
-    __slots__ = ("_health", "held") if TYPE_CHECKING else ()  # each heir has them, beside those of its other parent
+    __slots__ = ("_driver", "_health", "held")
 
-    _health: HealthPath
-    held: tuple[Request, BinaryIO] | None  # complete, and waiting for a thread
+    def __init__(self, driver: SelectorDriver, health: HealthPath) -> None:
+        self._driver = driver
+        self._health = health
+        self.held: tuple[Request, BinaryIO] | None = None  # complete, and waiting for a thread
+
+    def settles(self, channel: Channel, request: Request, body: BinaryIO) -> bool:
+        """Whether there is nothing to do any more now for the next request of *channel*: answered here, or held."""
+        answer = self._health.answer(request)
+        if answer is not None:
+            channel.http.send(answer)
+            channel.flush()
+            channel.since = monotonic()
+            return True
+        if self._driver.reserved_for != threading.get_ident():
+            return False
+        if isinstance(body, io.BytesIO):  # which is closed when this returns; a copy shares its bytes
+            body = io.BytesIO(body.getvalue())
+        self.held = request, body
+        return True
+
+    def take(self) -> tuple[Request, BinaryIO] | None:
+        """The request that was held, which now has its thread."""
+        held, self.held = self.held, None
+        return held
+
+
+class ReserveChannel(Channel):
+    """A plain one."""
+
+    __slots__ = ("_reserve",)
+
+    def __init__(self, driver: SelectorDriver, sock: Any, peer: Any, health: HealthPath) -> None:
+        super().__init__(driver, sock, peer)
+        self._reserve = Reserve(driver, health)
 
     def on_ready(self) -> None:
-        if self.held is None:
+        held = self._reserve.take()
+        if held is None:
             super().on_ready()
         else:
-            held, self.held = self.held, None
             super()._serve(*held)
             self.advance()
 
     def _serve(self, request: Request, body: BinaryIO) -> None:
-        answer = self._health.answer(request)
-        if answer is not None:
-            self.http.send(answer)
-            self.flush()
-            self.since = monotonic()
-        elif self._driver.reserved_for == threading.get_ident():
-            if isinstance(body, io.BytesIO):  # which is closed when this returns; a copy shares its bytes
-                body = io.BytesIO(body.getvalue())
-            self.held = request, body
-        else:
+        if not self._reserve.settles(self, request, body):
             super()._serve(request, body)
 
-
-class ReserveChannel(Reserve, Channel):
-    """A plain one."""
-
-    __slots__ = ("_health", "held")
-
-    def __init__(self, driver: SelectorDriver, sock: Any, peer: Any, health: HealthPath) -> None:
-        super().__init__(driver, sock, peer)
-        self._health = health
-        self.held = None
+    def holds_request(self) -> bool:
+        return self._reserve.held is not None

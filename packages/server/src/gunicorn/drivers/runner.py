@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any, BinaryIO, Final
 
 from gunicorn.access_log import wsgi_access
+from gunicorn.drivers.errors import PeerGoneError
 from gunicorn.http.connection import Connection
 from gunicorn.http.errors import LocalProtocolError, RemoteProtocolError
 from gunicorn.http.events import Request, ResponseHead
@@ -18,10 +19,6 @@ from gunicorn.wsgi.response import Response, Transmit, WSGIApp, respond
 FAILURE_PAGE: Final = (
     b"<html><head><title>Internal Server Error</title></head><body><h1>Internal Server Error</h1></body></html>\n"
 )
-
-
-class PeerGoneError(ConnectionError):
-    """The client went away, or stopped reading, while the response was sent."""
 
 
 class Runner:

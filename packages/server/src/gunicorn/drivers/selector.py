@@ -26,6 +26,7 @@ from gunicorn.drivers.channel import Channel
 from gunicorn.drivers.patience import check_deadline, give_up, standing
 from gunicorn.drivers.poller import EXCLUSIVE, READ, make_poller
 from gunicorn.drivers.runner import Runner
+from gunicorn.drivers.sender import Sender
 from gunicorn.drivers.spool import SpoolRoom
 from gunicorn.health import HealthPath
 from gunicorn.http.h1.head import HeadReader
@@ -54,7 +55,7 @@ class SelectorDriver:
         # Where bodies are collected; None when applications may wait for them, and so read them as they come.
         self.room: SpoolRoom | None = SpoolRoom(cfg.tmp_upload_dir, cfg.tmp_upload_limit)
         self.sendfile = sendfile.AVAILABLE and cfg.sendfile is not False and not cfg.is_ssl
-        self.wait: Callable[[Channel, int, float | None], bool] = self.wait_inline
+        self.wait: Callable[[Sender, int, float | None], bool] = self.wait_inline
         self.interrupted = False  # the polling thread shall come back though it has found nothing
         self.health = HealthPath.of(worker)
         self.reserved_for = 0  # the thread that polls for the health path alone, while all others are taken
@@ -149,12 +150,12 @@ class SelectorDriver:
         self.log.exception("Error on the connection of %s", channel.peer)
         channel.close()
 
-    def watch(self, channel: Channel, mask: int) -> None:
+    def watch(self, channel: Sender, mask: int) -> None:
         """Hear of *channel* when it is ready for *mask*; nothing when another thread has closed it meanwhile."""
         channel.mask = mask
         self.arm(channel, mask)
 
-    def arm(self, channel: Channel, mask: int) -> None:
+    def arm(self, channel: Sender, mask: int) -> None:
         """Tell the poller of what is watched; 0 for nothing."""
         try:
             self._poller.modify(channel.fd, mask)
@@ -162,14 +163,14 @@ class SelectorDriver:
             if not channel.closed:
                 raise
 
-    def forget(self, channel: Channel) -> None:
+    def forget(self, channel: Sender) -> None:
         del self.channels[channel.fd]
         self._poller.unregister(channel.fd)
         self.worker.scoreboard.q[CONNECTIONS] = len(self.channels)
         if self._paused.is_set() and len(self.channels) < self._most_channels:
             self._resume()
 
-    def wait_inline(self, channel: Channel, mask: int, limit: float | None) -> bool:
+    def wait_inline(self, channel: Sender, mask: int, limit: float | None) -> bool:
         """Wait until the socket of *channel* is ready for *mask*; False after *limit* seconds (None: for ever).
 
         The worker's only thread waits, and says meanwhile that it lives.
@@ -335,4 +336,4 @@ def make_channels(worker: Any, health: HealthPath | None) -> Callable[[SelectorD
     tls = sock.ssl_context(cfg), cfg.do_handshake_on_connect, cfg.suppress_ragged_eofs
     if health is None:
         return lambda driver, client, peer: TLSChannel(driver, client, peer, *tls)
-    return lambda driver, client, peer: ReserveTLSChannel(driver, client, peer, *tls, health=health)
+    return lambda driver, client, peer: ReserveTLSChannel(driver, client, peer, *tls, health)
