@@ -22,8 +22,11 @@ OWNER, GROUP, STRANGER = 65534, 65534, 65533
 APP = """
 import json
 import os
+import threading
 
 from gunicorn.dirty import DirtyApp, get_dirty_client, stash
+
+HOOK = None
 
 
 def ids():
@@ -34,6 +37,9 @@ class Work(DirtyApp):
     def who(self):
         stash.incr("counts", "n")
         return [os.getpid(), os.getppid(), ids()]
+
+    def report(self):
+        return [os.getpid(), HOOK, len([thread for thread in threading.enumerate() if "slot" in thread.name])]
 
 
 def web(environ, start_response):
@@ -134,3 +140,30 @@ def test_a_pool_that_its_user_cannot_reach_is_told(serve: Callable[..., Server],
     user = ("--user", str(OWNER), "--group", str(GROUP))
     server = serve(*user, "--dirty-app", "owned:Work", "--dirty-workers", "1", "owned:web")
     server.wait_for(rf"the dirty pool's socket .* cannot be reached by its user \(uid {OWNER}\)")
+
+
+def test_a_configuration_that_the_pools_user_cannot_read_leaves_it_its_hooks(
+    serve: Callable[..., Server], eventually: Callable[..., Any], directory: Path
+) -> None:
+    (directory / "owned.py").write_text(APP)
+    conf = directory / "gunicorn.conf.py"
+    conf.write_text(CONFIG + "def dirty_worker_init(worker):\n    owned.HOOK = 'first'\n")
+    (directory / "tmp").mkdir()
+    for path in (directory, directory / "tmp"):
+        path.chmod(0o711)
+    user = ("--user", str(OWNER), "--group", str(GROUP))
+    server = serve(*user, "--dirty-app", "owned:Work", "owned:web", GUNICORN_CMD_ARGS="--dirty-workers=1")
+    server.ready()
+    (path,) = (server.directory / "tmp").glob("gunicorn-dirty-*/pool.sock")
+    client = DirtyClient(str(path), 20)
+    first = client.execute("owned:Work", "report")
+    assert first[1:] == ["first", 1]
+    conf.write_text(CONFIG + "dirty_threads = 4\ndef dirty_worker_init(worker):\n    owned.HOOK = 'second'\n")
+    conf.chmod(0o600)
+    server.send(signal.SIGHUP)
+    server.wait_for(
+        rf"hooks and logs stay as they are, since its arbiter \(uid {OWNER}\) cannot load .*gunicorn.conf.py"
+    )
+    eventually(lambda: client.execute("owned:Work", "report")[0] != first[0], "the worker is replaced")
+    assert client.execute("owned:Work", "report")[1:] == ["first", 4]  # what can be sent has come
+    client.close()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gunicorn.dirty.stash import StashClient
-from gunicorn.dirty.stash_snapshot import load, save
+from gunicorn.dirty.stash_snapshot import Claim, load, save
 from gunicorn.dirty.stash_store import Bounds, StashStore
-from gunicorn_dirty_protocol import encode
+from gunicorn_dirty_protocol import decode, encode
 
 
 def test_everything_comes_back_but_what_has_ended(tmp_path: Path) -> None:
@@ -79,3 +83,101 @@ def test_a_pool_that_is_killed_or_stopped_finds_its_tables_again(start: Any, wai
     assert "begins empty" in pool.log
     assert Path(f"{path}.unreadable").read_bytes() == b"damaged"
     client.close()
+
+
+def table_in(path: Path) -> dict[Any, Any]:
+    """What the file has of table "t"."""
+    store = StashStore()
+    load(store, str(path), 0.0)
+    return {key: decode(value) for key, value in store.items("t", None, 0.0)} if "t" in store.tables else {}
+
+
+def test_a_claim_is_that_of_one_process_until_it_ends(tmp_path: Path) -> None:
+    path = str(tmp_path / "stash")
+    program = (
+        "import sys; from gunicorn.dirty.stash_snapshot import Claim\n"
+        "claim = Claim(sys.argv[1]); print(claim.take(), claim.held, claim.holder(), flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", program, path]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == f"True True {other.pid}\n"
+        claim = Claim(path)
+        assert not claim.take()
+        assert not claim.held
+        assert claim.holder() == str(other.pid)
+        other.stdin.close()
+        other.wait()
+        assert claim.take()
+        assert claim.holder() == str(os.getpid())
+        claim.close()
+        assert not claim.held
+
+
+def test_of_two_pools_the_first_writes_the_file_until_it_ends(start: Any, wait_for: Any, tmp_path: Path) -> None:
+    path = tmp_path / "stash"
+    options = ("--workers", "1", "--stash-file", str(path), "--stash-interval", "0.1")
+    one = start(*options).ready()
+    client = StashClient(one.path, 20)
+    client.put("t", "of", "one")
+    wait_for(lambda: path.exists() and table_in(path) == {"of": "one"}, "the first one writes")
+    two = start(*options).ready()
+    assert f"is written by another pool (pid {one.pid})" in two.log
+    other = StashClient(two.path, 20)
+    assert other.get("t", "of") == "one"
+    other.put("t", "of", "two")
+    client.put("t", "more", 1)
+    wait_for(lambda: table_in(path) == {"of": "one", "more": 1}, "the first one still writes")
+    client.put("t", "last", 1)
+    client.close()
+    assert one.stop() == 0
+    wait_for(lambda: table_in(path) == {"of": "two"}, "the second one has taken over")
+    assert "is written by this pool from now on" in two.log
+    other.close()
+
+
+def test_a_writer_that_is_told_to_end_or_killed_loses_nothing(start: Any, wait_for: Any, tmp_path: Path) -> None:
+    """As systemd does with all processes of a unit."""
+    path = tmp_path / "stash"
+    pool = start("--workers", "1", "--stash-file", str(path), "--stash-interval", "0.1").ready()
+    client = StashClient(pool.path, 20)
+    client.update("t", {str(number): "x" * 500 for number in range(20_000)})  # takes a while
+
+    def written(value: Any) -> bool:
+        return path.exists() and table_in(path).get("round") == value
+
+    def signal_writer(value: Any, number: int) -> None:
+        parts = wait_for(lambda: list(tmp_path.glob("*.part")) or written(value), "a child writes, or has written")
+        if parts is not True:
+            try:
+                os.kill(int(parts[0].name.split(".")[1]), number)
+            except ProcessLookupError:
+                pass  # it was quicker
+
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        client.put("t", "round", int(number))
+        signal_writer(number, number)
+        wait_for(lambda number=number: written(number), "it is written")
+    client.put("t", "round", "last")
+    signal_writer("last", signal.SIGKILL)
+    pool.process.send_signal(signal.SIGTERM)
+    client.close()
+    assert pool.process.wait(20) == 0
+    assert table_in(path)["round"] == "last"
+    assert sorted(os.listdir(tmp_path)) == ["stash", "stash.lock"]
+
+
+def test_what_could_not_be_written_is_tried_again(start: Any, wait_for: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    pool = start("--workers", "1", "--stash-file", str(folder / "stash"), "--stash-interval", "0.1").ready()
+    shutil.rmtree(folder)
+    client = StashClient(pool.path, 20)
+    client.put("t", "k", 1)
+    wait_for(lambda: "cannot be written" in pool.log, "it is said")
+    folder.mkdir()
+    wait_for((folder / "stash").exists, "it is written")
+    client.close()
+    assert pool.stop() == 0
+    assert table_in(folder / "stash") == {"k": 1}

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
 from gunicorn import __version__, sock, systemd
@@ -67,7 +68,9 @@ class Arbiter(WorkerKeeper):
         self.loop = MasterLoop(self.log)
         self.scoreboard = Scoreboard(max(1024, 4 * self.num_workers))
         self.introspection = MasterIntrospection(self)
-        self.services = ServiceGroup(self.cfg.services, self.loop, self.introspection, self.SIGNALS, self.enter_child)
+        self.services = ServiceGroup(
+            self.cfg.services, self.loop, self.introspection, self.SIGNALS, self.enter_child, self.reconfigure_child
+        )
 
     # Configuration -------------------------------------------------------------------------------------------------
 
@@ -84,9 +87,7 @@ class Arbiter(WorkerKeeper):
             self.log = cfg.logger_class(cfg)
         else:
             self.log.setup(cfg)
-        for name, value in env.items():
-            self._env_before.setdefault(name, os.environ.get(name))
-            os.environ[name] = value
+        self._set_env(env)
         if cfg.preload_app:
             app.wsgi()
         self.app, self.cfg, self.worker_class, self.address = app, cfg, worker_class, address
@@ -94,6 +95,11 @@ class Arbiter(WorkerKeeper):
         self.proc_name = cfg.proc_name
         self.num_workers = cfg.workers
         self.log.debug("Current configuration:\n%s", cfg)
+
+    def _set_env(self, env: Mapping[str, str]) -> None:
+        for name, value in env.items():
+            self._env_before.setdefault(name, os.environ.get(name))
+            os.environ[name] = value
 
     # Life ----------------------------------------------------------------------------------------------------------
 
@@ -292,6 +298,25 @@ class Arbiter(WorkerKeeper):
         self.generation += 1
         self.backoff.reset()
         systemd.sd_notify("READY=1", self.log)
+
+    def reconfigure_child(self) -> None:
+        """In a service's child: the configuration, environment and logs as they are in the master after its reload.
+
+        :raises ConfigError, OSError: the child cannot load them; everything stays as it was.
+        """
+        old_cfg, old_env = self.cfg, {name: os.environ.get(name) for name in self._env_before}
+        _restore_env(self._env_before)
+        try:
+            self.app.reload()
+            self._set_env(self.app.cfg.env)
+            self.log.setup(self.app.cfg)
+        except Exception:
+            _restore_env(old_env)
+            self.app.cfg = old_cfg
+            self.log.setup(old_cfg)
+            raise
+        self.cfg = self.app.cfg
+        self.services.configure(self.cfg, self.log)
 
     def _move_pidfile(self) -> None:
         if self.pidfile is not None:

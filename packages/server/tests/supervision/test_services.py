@@ -63,7 +63,14 @@ def group(notes: list[Any]) -> Iterator[ServiceGroup]:
     log = logging.getLogger("test.services")
     loop = MasterLoop(log)
     services: Any = [Fake("dirty", notes), Fake("control", notes)]
-    made = ServiceGroup(services, loop, None, [signal.SIGUSR2], lambda owner: made.forked(owner))  # type: ignore[arg-type]  # noqa: PLW0108
+    made = ServiceGroup(
+        services,
+        loop,
+        None,  # type: ignore[arg-type]
+        [signal.SIGUSR2],
+        lambda owner: made.forked(owner),  # noqa: PLW0108
+        lambda: made.configure("new cfg", log),
+    )
     made.configure("cfg", log)
     yield made
     made.kill_children()

@@ -44,8 +44,17 @@ class DirtyArbiter:
         be) or "stopping"
     """
 
-    def __init__(self, config: PoolConfig, listener: Listener, master: Channel | None = None) -> None:
-        """:param master: side channel to the process that started us; its end is our end, and the socket's"""
+    def __init__(
+        self,
+        config: PoolConfig,
+        listener: Listener,
+        master: Channel | None = None,
+        reread: Callable[[], PoolConfig] | None = None,
+    ) -> None:
+        """
+        :param master: side channel to the process that started us; its end is our end, and the socket's
+        :param reread: reads the configuration again, here, at a reload: hooks and logs cannot come over the channel
+        """
         self.config = config
         self.cfg = config.cfg
         self.log = config.log
@@ -57,9 +66,8 @@ class DirtyArbiter:
         self.dispatcher = Dispatcher(self)
         self.supervisor = Supervisor(self)
         self.snapshots: Snapshots | None = None
-        if config.stash_file is not None:
-            self.snapshots = Snapshots(self, config.stash_file, config.stash_interval)
         self._master = master
+        self._reread = reread
         self._master_pid = os.getppid()
         self._allowed_uids = {os.geteuid(), 0, *(config.owner or ())[:1]}
         self._listening = False
@@ -92,8 +100,7 @@ class DirtyArbiter:
                     "the dirty pool's socket %s cannot be reached by its user (uid %d): let it go through the "
                     "directories above, or set TMPDIR to another one", self.listener.path, os.geteuid(),
                 )  # fmt: skip
-            if self.snapshots is not None:
-                self.snapshots.start()
+            self._keep_stash(read=True)
             self.supervisor.start()
             self.loop.run()
         finally:
@@ -175,7 +182,7 @@ class DirtyArbiter:
         messages = self._master.receive()
         for message in messages or ():
             if "reload" in message:
-                self.reload(self.config.with_data(message["reload"]))
+                self.reload(self._new_config(message["reload"]))
         if messages is None:
             self.log.error("Dirty arbiter (pid %d): the master is gone, the pool stops", self.pid)
             self.loop.unregister(self._master)
@@ -186,7 +193,34 @@ class DirtyArbiter:
         """Take over `config` and start the workers anew, one after the other, each before its predecessor drains."""
         if self.state != "stopping":
             self.log.info("Dirty arbiter (pid %d) reloads its workers", self.pid)
+            self.config, self.cfg = config, config.cfg
+            set_title(config.proc_name, "dirty-arbiter")
             self.supervisor.configure(config)
+            self._keep_stash(read=False)
+
+    def _new_config(self, data: dict[str, Any]) -> PoolConfig:
+        """What the master has read, as `data`; with the hooks and logs that go with it, when they can be had."""
+        if self._reread is not None:
+            try:
+                return self._reread()
+            except Exception as exc:
+                self.log.error(
+                    "The dirty pool's hooks and logs stay as they are, since its arbiter (uid %d) cannot load the "
+                    "configuration: %s; let it be read by this user, or start the server anew", os.geteuid(), exc,
+                )  # fmt: skip
+        return self.config.with_data(data)
+
+    def _keep_stash(self, read: bool) -> None:
+        """Keep the stash where the configuration says, beginning with what is there (`read`) or with what is here."""
+        path, interval = self.config.stash_file, self.config.stash_interval
+        kept = self.snapshots
+        if kept is not None:
+            if path is not None and (os.path.abspath(path), interval) == (kept.path, kept.interval):
+                return
+            kept.close()
+        self.snapshots = None if path is None else Snapshots(self, path, interval)
+        if self.snapshots is not None:
+            self.snapshots.start(read)
 
     def _scale(self, delta: int) -> None:
         _numbers, reason = self.supervisor.scale(delta)
@@ -250,7 +284,7 @@ class DirtyArbiter:
     def _close(self) -> None:
         self.supervisor.kill_all()
         if self.snapshots is not None:
-            self.snapshots.finish()
+            self.snapshots.close()
         for caller in list(self.dispatcher.callers):
             caller.close()
         self.loop.close()

@@ -11,7 +11,8 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .channel import Channel
@@ -108,16 +109,20 @@ class DirtyService:
         return self._start_at
 
     def reload(self, host: Any) -> None:
-        """Take over `host.cfg`: the arbiter loads the workers anew, one by one. Hooks are those of its start."""
+        """Take over `host.cfg`: the arbiter reads the configuration again, too, and loads the workers anew, one by
+        one."""
         self._host = host
         if self._listener is None:
             self.start(host)
             return
+        assert self._config is not None
         try:
-            config = PoolConfig.from_cfg(host.cfg, host.log, _owner(host.cfg))
+            config = _reloaded(self._config, host)
         except DirtyError as exc:
             host.log.error("The dirty pool stays as it is: %s", exc)
             return
+        if _owner(host.cfg) != config.owner:
+            host.log.warning("The dirty pool goes on as the user that it has; start the server anew to change that")
         self._config = config
         if self._channel is not None:
             self._channel.send({"reload": config.to_data()})
@@ -194,7 +199,9 @@ class DirtyService:
             show_through(getattr(self._host, "set_title", None))
             if config.owner is not None and os.geteuid() == 0:
                 _become(*config.owner)
-            return DirtyArbiter(config, listener, theirs).run()
+            reconfigure = getattr(self._host, "reconfigure", None)
+            reread = None if reconfigure is None else self._reread(config, reconfigure)
+            return DirtyArbiter(config, listener, theirs, reread).run()
 
         self._start_at = None
         self._started_at = time.monotonic()
@@ -213,6 +220,15 @@ class DirtyService:
         self.state = "starting"
         self._channel = ours
         self._host.register(ours, selectors.EVENT_READ, self._on_message)
+
+    def _reread(self, config: PoolConfig, reconfigure: Callable[[], None]) -> Callable[[], PoolConfig]:
+        """For the arbiter: reads the configuration there, too."""
+
+        def reread() -> PoolConfig:
+            reconfigure()
+            return _reloaded(config, self._host)
+
+        return reread
 
     def _on_message(self, _events: int) -> None:
         if self._channel is None:
@@ -233,6 +249,17 @@ class DirtyService:
             self._host.unregister(self._channel)
             self._channel.close()
             self._channel = None
+
+
+def _reloaded(config: PoolConfig, host: Any) -> PoolConfig:
+    """What the pool is to be by the host's configuration as it is now. One that is no longer wanted has no apps, and so
+    no workers; its arbiter stays, for web workers that still use the stash.
+
+    :raises DirtyAppError: a spec is malformed or an app is given twice
+    """
+    if host.cfg.dirty_workers:
+        return PoolConfig.from_cfg(host.cfg, host.log, config.owner)
+    return replace(config, apps=(), cfg=host.cfg)
 
 
 def _owner(cfg: Any) -> tuple[int, int] | None:

@@ -307,6 +307,8 @@ class Supervisor:
             process = self.processes.get(pid)
             if process is not None:
                 self._died(process, os.waitstatus_to_exitcode(status))
+            elif self.arbiter.snapshots is not None:
+                self.arbiter.snapshots.child_exited(pid, os.waitstatus_to_exitcode(status))
 
     def _died(self, process: WorkerProcess, code: int) -> None:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -369,7 +371,6 @@ class Supervisor:
 
     def configure(self, config: PoolConfig) -> None:
         """Take over a new configuration: limits now, apps and code as the seats are filled anew."""
-        self.arbiter.config = config
         self.arbiter.dispatcher.timeout = float(config.timeout)
         self.arbiter.dispatcher.cancel_grace = float(config.cancel_grace)
         self.arbiter.dispatcher.scheduler.queue_size = config.queue_size

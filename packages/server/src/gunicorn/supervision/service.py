@@ -70,6 +70,13 @@ class ServiceHost(Protocol):
         traceback, and the status is 1.
         """
 
+    def reconfigure(self) -> None:
+        """In a child of the service: load the configuration again, as the master does at a reload, for what cannot be
+        sent to another process (hooks). ``cfg`` is the new one then, and ``log`` writes to where that says.
+
+        :raises Exception: it cannot be loaded here, and the old one stays.
+        """
+
     def set_title(self, title: str) -> object:
         """Show the calling process, a child of the service's child, as ``gunicorn: title``. A plain function, which a
         child that becomes another interpreter can import again."""

@@ -47,6 +47,10 @@ class Host:
         """See ``supervision.service.ServiceHost.spawn``."""
         return self._group.spawn(self._service, main, title)
 
+    def reconfigure(self) -> None:
+        """See ``supervision.service.ServiceHost.reconfigure``."""
+        self._group.reconfigure()
+
     set_title = staticmethod(proctitle.set_title)
 
 
@@ -60,10 +64,12 @@ class ServiceGroup:
         introspection: Introspection,
         signums: Sequence[signal.Signals],
         in_child: Callable[[Service | None], None],
+        reconfigure: Callable[[], None],
     ) -> None:
         """
         :param services: in start order. :param signums: the signals that the master catches.
         :param in_child: called first in each child, with the service that it belongs to: closes what is the master's.
+        :param reconfigure: loads the configuration in a service's child, and calls :meth:`configure`.
         """
         self.cfg: Any = None
         self.log: Any = None
@@ -71,6 +77,7 @@ class ServiceGroup:
         self.introspection = introspection
         self._signums = signums
         self._in_child = in_child
+        self.reconfigure = reconfigure
         self._services = list(services)
         self._hosts = {service.name: Host(self, service) for service in services}
         self._started: list[Service] = []
