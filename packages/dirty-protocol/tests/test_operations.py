@@ -17,7 +17,7 @@ def test_a_number_is_read_as_its_operation() -> None:
         ({}, "the field 'op' of MANAGE is missing"),
         ({"op": True}, "is of type bool, not int"),
         ({"op": 0}, "MANAGE has no operation 0"),
-        ({"op": 5}, "MANAGE has no operation 5"),
+        ({"op": 6}, "MANAGE has no operation 6"),
     ],
 )
 def test_another_number_is_refused(found: dict[str, Any], words: str) -> None:

@@ -21,6 +21,7 @@ def test_names_flags_and_defaults() -> None:
         "dirty_graceful_timeout": (["--dirty-graceful-timeout"], 30),
         "dirty_cancel_grace": (["--dirty-cancel-grace"], 5.0),
         "dirty_queue_size": (["--dirty-queue-size"], 0),
+        "dirty_shared_memory": (["--dirty-shared-memory"], 64 * 1024 * 1024),
         "dirty_start_method": (["--dirty-start-method"], "fork"),
         "dirty_stash_file": (["--dirty-stash-file"], None),
         "dirty_stash_interval": (["--dirty-stash-interval"], 30.0),

@@ -89,7 +89,7 @@ def test_requests_that_lie_elsewhere(
     large = wire.request_frame(7, "m:A", action, [data], kwargs, given_options)
     assert isinstance(large, list)
     small = wire.shared_request(large, token, length)
-    given_there = given_options._replace(shared=(token, length))
+    given_there = given_options._replace(shared=[token, length])
     assert small == Request(7, "m:A", action, [data], kwargs, *given_there).to_bytes()
 
     def fetch(*place: int) -> memoryview:
@@ -109,7 +109,7 @@ def test_requests_whose_results_may_lie_elsewhere(
     action: str, given_options: wire.Options, token: int, data: bytes
 ) -> None:
     frame = wire.request_frame(7, "m:A", action, [data], {}, given_options)
-    place = given_options._replace(shared=(token, 0))
+    place = given_options._replace(shared=[token, 0])
     offered = wire.shared_request(frame, token, 0)
     assert wire.whole(offered) == Request(7, "m:A", action, [data], {}, *place).to_bytes()
     route, _, args, _ = wire.read_request(wire.whole(offered)[wire.HEADER_SIZE :], no_mapping)

@@ -61,9 +61,9 @@ def _text(value: Any) -> str | None:
     return value if type(value) is str else None
 
 
-def _place(value: Any) -> tuple[int, int] | None:
+def _place(value: Any) -> list[int] | None:
     if type(value) is list and len(value) == 2 and all(_number(number) is not None for number in value):
-        return value[0], value[1]
+        return value
     return None
 
 

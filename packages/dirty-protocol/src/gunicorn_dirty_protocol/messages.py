@@ -128,7 +128,7 @@ class Request(_Message):
     priority: int | None = None
     traceparent: str | None = None
     idempotency_key: str | None = None
-    shared: tuple[int, int] | None = None
+    shared: Sequence[int] | None = None
 
     def payload(self) -> dict[str, Any]:
         payload: dict[str, Any] = {} if self.shared is None else {"shared": list(self.shared)}

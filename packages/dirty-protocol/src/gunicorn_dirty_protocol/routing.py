@@ -30,7 +30,7 @@ class Routing(NamedTuple):
     priority: int | None = None
     traceparent: str | None = None
     idempotency_key: str | None = None
-    shared: tuple[int, int] | None = None
+    shared: list[int] | None = None
 
 
 def read_routing(prefix: Buffer, limits: Limits = DEFAULT_LIMITS) -> Routing | None:

@@ -10,11 +10,9 @@ import mmap
 import socket
 from collections.abc import Iterable, Iterator
 
-from .wire import Frame
+from .wire import Frame, Piece
 
-__all__ = ["MIN_SHARED", "Piece", "expect", "give_back", "room_for", "send_frame", "steps", "widen"]
-
-Piece = bytes | bytearray | memoryview
+__all__ = ["MIN_SHARED", "expect", "give_back", "room_for", "send_frame", "steps", "widen"]
 
 #: Bytes of a payload from which on it goes through shared memory, where there is some.
 MIN_SHARED = 1024 * 1024

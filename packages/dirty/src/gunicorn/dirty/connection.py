@@ -60,7 +60,7 @@ class Connection:
                 f"no dirty pool answers at {path} ({exc.strerror or exc}): is it running, and is this its user?", path
             ) from exc
 
-    def begin(self, frame: bytes, timeout: float | None) -> None:
+    def begin(self, frame: Frame, timeout: float | None) -> None:
         """Send a request; `timeout` (seconds) is for this and for the first read.
 
         :raises OSError: the connection broke, or the time is over
@@ -68,7 +68,7 @@ class Connection:
         self._start = self._end = self._reads = 0
         if timeout != self._limit:
             self._set_limit(timeout)
-        self.sock.sendall(frame)
+        self.sock.sendall(frame)  # type: ignore[arg-type]  # what is in pieces goes to a SharingConnection
 
     def _set_limit(self, seconds: float | None) -> None:
         """Let each read and write from now on wait so long."""

@@ -17,9 +17,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from .bulk import MIN_SHARED, Piece, expect, steps
+from .bulk import MIN_SHARED, expect, steps
 from .errors import DirtyMappingError
-from .wire import HEADER_SIZE, RESPONSE, Frame, shared_response
+from .wire import RESPONSE, Frame, Piece, payload_of, shared_response
 
 if TYPE_CHECKING:
     from .current import CurrentCall
@@ -83,11 +83,6 @@ class Mapping:
             start, end = end, end + len(piece)
             view[start:end] = piece
         return end
-
-
-def size_of(frame: Frame) -> int:
-    """Bytes of the frame's payload."""
-    return sum(map(len, frame)) - HEADER_SIZE
 
 
 # In the worker
@@ -162,20 +157,22 @@ def fetch(token: int, length: int) -> memoryview:
 
 
 def deposit(call: CurrentCall | None, frame: Frame) -> Frame:
-    """What is to be sent for `frame`: this, or where it can lie in the call's mapping, a message that says so."""
-    place = call.route.options.shared if call is not None and call.route is not None else None
-    if place is None or call.cancelled or frame[0][3] != RESPONSE:
+    """What is to be sent for this frame: itself, or where its payload can lie in the call's mapping, a message
+    that says so."""
+    if isinstance(frame, bytes) or call is None or call.route is None or call.cancelled or frame[0][3] != RESPONSE:
         return frame
-    size = size_of(frame)
-    if size < MIN_SHARED:
+    place = call.route.options.shared
+    if place is None:
         return frame
+    payload = payload_of(frame)
+    size = sum(map(len, payload))
     try:
-        mapping = mappings.get(place[0])
-    except DirtyMappingError:
+        mapping = mappings.get(place[0], 0)
+    except DirtyMappingError:  # its client is gone, for one
         return frame
-    if size > len(mapping):
+    if not MIN_SHARED <= size <= len(mapping):
         return frame
-    mapping.write((memoryview(frame[0])[HEADER_SIZE:], *frame[1:]))
+    mapping.write(payload)
     return shared_response(call.request_id, size)
 
 

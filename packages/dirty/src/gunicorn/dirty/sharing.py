@@ -15,8 +15,8 @@ from .bulk import MIN_SHARED, send_frame
 from .calls import next_id, read_payload
 from .connection import Connection
 from .errors import DirtyError, DirtyMappingError, DirtyProtocolError
-from .shared import Mapping, size_of
-from .wire import ERROR, HEADER_SIZE, RESPONSE, Frame, front_of, read_shared, shared_request
+from .shared import Mapping
+from .wire import ERROR, RESPONSE, Frame, front_of, payload_of, read_shared, shared_request
 
 __all__ = ["SharingConnection"]
 
@@ -46,17 +46,16 @@ class SharingConnection(Connection):
         if timeout != self._limit:
             self._set_limit(timeout)
         self._frame = None
-        self._front = front = front_of(frame)
-        size = size_of(frame) if type(frame) is not bytes else 0
-        if front and (size >= MIN_SHARED or front in self._fronts):
+        self._front = front_of(frame)
+        payload = payload_of(frame)
+        size = sum(map(len, payload))
+        if self._front and (size >= MIN_SHARED or self._front in self._fronts):
             mapping = self._get_mapping()
             if mapping is not None:
                 self._frame = frame
                 if MIN_SHARED <= size <= len(mapping):
-                    mapping.write((memoryview(frame[0])[HEADER_SIZE:], *frame[1:]))
-                    self.sock.sendall(shared_request(frame, mapping.token, size))
-                    return
-                if size < MIN_SHARED:
+                    frame = shared_request(frame, mapping.token, mapping.write(payload))
+                elif size < MIN_SHARED:
                     frame = shared_request(frame, mapping.token, 0)
         send_frame(self.sock, frame)
 

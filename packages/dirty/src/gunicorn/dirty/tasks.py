@@ -104,7 +104,7 @@ class TaskSlot(asyncio.Protocol):
 
     def _answer(self, frame: Bytes) -> None:
         call, self._call = self._call, None
-        self._write(frame if isinstance(frame, bytes) else deposit(call, frame))
+        self._write(deposit(call, frame))
 
     def _write(self, frame: Bytes) -> None:
         if isinstance(frame, bytes):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from gunicorn_dirty_protocol import (
@@ -46,11 +46,13 @@ __all__ = [
     "Frame",
     "Front",
     "Options",
+    "Piece",
     "Route",
     "Routes",
     "chunk_frame",
     "error_frame",
     "front_of",
+    "payload_of",
     "printable",
     "read_chunk",
     "read_deadline",
@@ -83,7 +85,8 @@ STASH = int(MessageType.STASH)
 #: What a message of the pool may be: as large as its header can say. Peers of one pool trust each other, and room is
 #: made for what has come, not for what is announced.
 LIMITS = Limits(max_payload=0xFFFFFFFF, max_length=0xFFFFFFFF)
-Frame = bytes | list[bytes | bytearray | memoryview]  # in pieces when it is large, so that nothing is copied
+Piece = bytes | bytearray | memoryview
+Frame = bytes | list[Piece]  # in pieces when it is large, so that nothing is copied
 
 _pack = HEADER.pack
 _LARGE = 262144  # bytes from which on a frame is not joined
@@ -116,7 +119,7 @@ class Options(NamedTuple):
     priority: int | None = None
     traceparent: str | None = None
     idempotency_key: str | None = None
-    shared: tuple[int, int] | None = None  # a mapping's token, and the bytes there that are the payload
+    shared: Sequence[int] | None = None  # a mapping's token, and the bytes there that are the payload
 
 
 NO_OPTIONS = Options()
@@ -258,6 +261,12 @@ def response_frame(request_id: int, result: Any) -> Frame:
 def chunk_frame(request_id: int, data: Any) -> Frame:
     """A CHUNK. Raises EncodeError when the item cannot be carried."""
     return _frame(CHUNK, request_id, _DATA, encode_chunks(data, LIMITS))
+
+
+def payload_of(frame: Frame) -> list[Piece]:
+    """The frame without its header."""
+    first, *rest = [frame] if isinstance(frame, bytes) else frame
+    return [memoryview(first)[HEADER_SIZE:], *rest]
 
 
 def front_of(frame: Frame) -> bytes:
