@@ -87,6 +87,32 @@ def test_term_lets_running_calls_finish_and_refuses_new_ones(
     sock.close()
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_signals_that_go_to_all_processes_at_once_cost_no_call(
+    start: Any, calls: Any, wait_for: Wait, short_dir: str, method: str
+) -> None:
+    """As from `systemctl kill`, at a stop with KillMode=control-group, or from a terminal that is closed."""
+    pool = start("--workers", "2", "--start-method", method).ready()
+    client = pool.client()
+    before = pool.worker_pids()
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGTERM):
+        go = os.path.join(short_dir, str(number))
+        calls.start(lambda go=go: client.execute(APP, "wait_for_file", go))
+        wait_for(lambda number=number: len(pool.busy()) == 1, "the call runs")
+        os.killpg(pool.pid, number)
+        if number == signal.SIGHUP:
+            wait_for(lambda: "reloads its workers" in pool.log, "the reload")
+        if number == signal.SIGTERM:
+            wait_for(lambda: "is stopping" in pool.log, "the pool stops")
+        Path(go).touch()
+        calls.threads[-1].join(20)
+        assert calls.outcomes[-1] == go
+        if number == signal.SIGHUP:
+            wait_for(lambda: not set(pool.worker_pids()) & set(before) and pool.ready(), "all workers are new")
+    assert pool.process.wait(20) == 0
+    assert "ended with signal" not in pool.log.replace("ended with signal 9", "")
+
+
 def test_int_stops_a_busy_pool_at_once(start: Any, calls: Any, wait_for: Wait) -> None:
     pool = start("--workers", "1").ready()
     client = pool.client()

@@ -206,9 +206,11 @@ def test_an_exception_is_told_to_the_object_whose_method_raised_it_and_the_loop_
             loop.call_later(0, owner.fail_late)
             loop.call_later(0, loop.stop)
 
-    for left, right in pairs:
+    for left, _ in pairs:
         left.send(b"x")
-        loop.register(right, READ, owner.fail if right is ends[1] else lambda _, end=right: read(end))
+    loop.register(ends[0], READ, lambda _: read(ends[0]))
+    loop.register(ends[1], READ, owner.fail)
+    loop.register(ends[2], READ, lambda _: read(ends[2]))
     loop.run()
     assert owner.errors == {"of a handler", "of a timer"}
     for pair in pairs:

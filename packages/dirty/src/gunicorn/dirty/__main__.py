@@ -49,7 +49,10 @@ def _interval(text: str) -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m gunicorn.dirty", description="Run a dirty pool without the server."
+        prog="python -m gunicorn.dirty",
+        description="Run a dirty pool without the server. Clients find it by GUNICORN_DIRTY_SOCKET=PATH.",
+        epilog="Signals: TERM stops it when running calls are done, INT and QUIT at once; HUP loads the workers anew; "
+        "TTIN and TTOU add and remove a worker.",
     )
     add = parser.add_argument
     add("--app", action="append", required=True, metavar="SPEC", help="module:Class or module:Class:N; may be repeated")

@@ -85,6 +85,7 @@ class DirtyArbiter:
                 signal.SIGTTIN: lambda: self._scale(1),
                 signal.SIGTTOU: lambda: self._scale(-1),
                 signal.SIGUSR1: self._reopen_logs,
+                signal.SIGUSR2: lambda: self.log.warning("USR2 is not for the dirty arbiter; send it to the master"),
                 signal.SIGCHLD: self.supervisor.reap,
             }
         )

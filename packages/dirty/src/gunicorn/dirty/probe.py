@@ -16,6 +16,7 @@ from .app import workers_attribute
 from .channel import Channel
 from .errors import DirtyError
 from .loop import READ
+from .worker import SPARED
 
 if TYPE_CHECKING:
     from .arbiter import DirtyArbiter
@@ -46,6 +47,8 @@ class Probe:
             try:
                 self._channel.close()
                 arbiter.forked()
+                for number in SPARED:
+                    signal.signal(number, signal.SIG_IGN)
                 self._tell(theirs)
             finally:
                 os._exit(0)

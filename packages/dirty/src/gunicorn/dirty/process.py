@@ -21,7 +21,7 @@ from .link import SlotLink
 from .loop import READ, Timer
 from .scheduler import Member
 from .titles import set_title
-from .worker import DirtyWorker
+from .worker import SPARED, DirtyWorker
 
 if TYPE_CHECKING:
     from .arbiter import DirtyArbiter
@@ -113,7 +113,8 @@ class WorkerProcess:
             try:
                 ours.close()
                 arbiter.forked()
-                signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the worker has logs to open again
+                for number in SPARED:  # until the worker has handlers
+                    signal.signal(number, signal.SIG_IGN)
                 os.close(self.lifeline)
                 set_title(arbiter.config.proc_name, "dirty-worker")
                 os.environ[SOCKET_VARIABLE] = arbiter.listener.path  # for apps that call others, and the stash

@@ -36,6 +36,8 @@ def respawn(worker: DirtyWorker, control: Channel, lifeline: int) -> NoReturn:
 
     :raises DirtyAppError: the hook dirty_worker_init cannot be found again there
     """
+    from .worker import SPARED  # which imports this module
+
     config = worker.config
     log = getattr(config.log, "error_log", config.log)
     data = {
@@ -59,7 +61,8 @@ def respawn(worker: DirtyWorker, control: Channel, lifeline: int) -> NoReturn:
     for fd in (control.fileno(), lifeline, file):
         os.set_inheritable(fd, True)
     # What is ignored stays so: logs that are to be opened again must not kill an interpreter that is starting.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    for number in SPARED:
+        signal.signal(number, signal.SIG_IGN)
     arguments = [sys.executable, "-m", "gunicorn.dirty.spawned", str(file)]
     os.execv(sys.executable, arguments)  # noqa: S606 (our own interpreter and program)
 

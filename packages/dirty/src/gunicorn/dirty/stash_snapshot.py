@@ -116,7 +116,10 @@ class Snapshots:
                 )  # fmt: skip
         except OSError as exc:
             log.error("The stash will not be kept: %s cannot be written: %s", self.path, exc)
-        self._wait()
+        if read:
+            self._wait()
+        else:
+            self._look()
 
     def _keep_aside(self) -> None:
         try:

@@ -31,7 +31,10 @@ from .wire import printable
 if TYPE_CHECKING:
     from .tasks import TaskSlot
 
-__all__ = ["DirtyWorker"]
+__all__ = ["SPARED", "DirtyWorker"]
+
+SPARED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
+"""Signals that may be sent to all processes of a server at once, and that must not end a worker."""
 
 _HEARTBEAT = 2000  # milliseconds between signs of life
 _BOOT_FAILED = 3  # exit code
@@ -70,6 +73,9 @@ class DirtyWorker:
         # Written from the handler at once: the main thread may be inside an app's import.
         leaving = b'{"leaving":true}\n'
         signal.signal(signal.SIGTERM, lambda *_: _write(control.fileno(), leaving))
+        # Handlers rather than SIG_IGN, which programs that an app starts would inherit.
+        for number in SPARED:
+            signal.signal(number, lambda *_: None)
         signal.signal(signal.SIGUSR1, lambda *_: self._reopen_logs())
         try:
             if self.config.start_method == "spawn" and not self.spawned:
