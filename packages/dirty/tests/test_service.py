@@ -145,6 +145,11 @@ def test_it_starts_a_pool_in_a_private_directory_and_leaves_nothing(host: Callab
     assert SOCKET_VARIABLE not in os.environ
 
 
+def test_a_graceful_stop_may_take_as_long_as_the_setting_says(host: Callable[..., Host]) -> None:
+    assert host().service.patience == 0
+    assert host(dirty_apps=[APP], dirty_workers=1, dirty_graceful_timeout=100).service.patience > 100
+
+
 def test_without_apps_or_workers_it_does_nothing(host: Callable[..., Host], caplog: pytest.LogCaptureFixture) -> None:
     made = host(dirty_apps=[APP])
     assert made.service.snapshot() == {"pid": None, "socket": None, "state": "off", "restarts": 0}

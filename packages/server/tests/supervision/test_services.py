@@ -192,6 +192,22 @@ def test_what_a_service_raises_is_logged(group: ServiceGroup, caplog: pytest.Log
     assert caplog.text.count("LookupError: mine") >= 5
 
 
+def test_a_service_may_want_more_time_to_stop(group: ServiceGroup, notes: list[Any]) -> None:
+    group.start(1.0)
+    dirty, control = services_of(group)
+    dirty.stops_at_once = False
+    dirty.patience = 50.0
+    control.patience = 0.0
+    assert not group.stop_step(2.0, graceful=True, patience=5.0)
+    assert group.stop_deadline() == 52.0
+    assert not group.stop_step(51.9, graceful=True, patience=5.0)
+    assert ("dirty", "stop", False) not in notes
+    assert not group.stop_step(52.0, graceful=True, patience=5.0)
+    assert ("dirty", "stop", False) in notes
+    dirty.stopped = True
+    assert group.stop_step(52.1, graceful=True, patience=5.0)
+
+
 def test_a_spawned_child_closes_what_is_others(group: ServiceGroup, notes: list[Any]) -> None:
     group.start(1.0)
     control = services_of(group)[1]

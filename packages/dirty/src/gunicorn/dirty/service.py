@@ -29,6 +29,7 @@ SOCKET_VARIABLE = "GUNICORN_DIRTY_SOCKET"
 _FIRST_DELAY = 0.1  # seconds before an arbiter that died young is started again; doubles each time
 _MAX_DELAY = 10.0
 _YOUNG = 5.0  # seconds
+_MARGIN = 2.0  # seconds for the arbiter to end what runs too long
 
 
 class DirtyService:
@@ -144,6 +145,11 @@ class DirtyService:
     @property
     def stopped(self) -> bool:
         return self.pid is None
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a graceful stop may take; the arbiter ends what runs longer than `dirty_graceful_timeout`."""
+        return float(self._config.graceful_timeout) + _MARGIN if self._config is not None else 0.0
 
     def close(self) -> None:
         """Unlink the socket and release everything."""

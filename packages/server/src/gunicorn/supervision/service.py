@@ -114,6 +114,10 @@ class Service(Protocol):
     def stopped(self) -> bool:
         """True when nothing of this service runs any more."""
 
+    @property
+    def patience(self) -> float:
+        """Seconds that it may take to stop gracefully, where that is more than ``graceful_timeout``."""
+
     def close(self) -> None:
         """Release everything; the last call, in the master."""
 

@@ -143,12 +143,12 @@ class ServiceGroup:
         """Stop the services one after the other, the last started first; call it in every turn until it returns True.
 
         :param graceful: false hurries, also one that has begun to stop gracefully.
-        :param patience: seconds that each has to stop gracefully before it is hurried.
+        :param patience: seconds that each has to stop gracefully before it is hurried, unless it wants more.
         """
         while self._started:
             service = self._started[-1]
             if self._stop_stage == _NOT_STOPPING and graceful:
-                self._enter_stage(service, _GRACEFUL, now + patience)
+                self._enter_stage(service, _GRACEFUL, now + max(patience, getattr(service, "patience", 0.0)))
             if self._stop_stage != _HURRIED and (not graceful or now >= self._stage_end):
                 self._enter_stage(service, _HURRIED, now + HURRY_SECONDS)
             self._tick_one(service, now)
