@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 from gunicorn.drivers import admission, patience, selector
-from gunicorn.drivers.channel import Channel
 from gunicorn.drivers.runner import Runner
-from gunicorn.drivers.spool import MOST_IN_MEMORY
+from gunicorn.drivers.spool import MOST_IN_MEMORY, Spool
 from gunicorn.supervision.scoreboard import WorkerState
 from small_apps import GET, echo, hello, post
 
@@ -222,17 +221,13 @@ def test_nobody_gives_way_without_need(serve: Serve, monkeypatch: pytest.MonkeyP
 
 
 def test_an_error_of_the_driver_ends_the_connection_only(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Channel._serve
+    def spoiled(self: Any, data: bytes) -> None:
+        raise RuntimeError("a bug")
 
-    def spoiled(self: Any, request: Any, body: Any) -> None:
-        if request.uri == "/spoiled":
-            raise RuntimeError("a bug")
-        real(self, request, body)
-
-    monkeypatch.setattr(Channel, "_serve", spoiled)
+    monkeypatch.setattr(Spool, "write", spoiled)
     site = serve(hello)
     peer = site.connect()
-    peer.send(b"GET /spoiled HTTP/1.1\r\nHost: h\r\n\r\n")
+    peer.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhello")
     assert peer.closed()
     assert site.connect().get()[2] == b"hello"
     assert any("Error on the connection" in message for message in site.log.messages(40))

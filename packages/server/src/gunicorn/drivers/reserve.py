@@ -65,7 +65,8 @@ class ReserveChannel(Channel):
         if held is None:
             super().on_ready()
         else:
-            super()._serve(*held)
+            request, body = held
+            super()._serve(request, body)
             self.advance()
 
     def _serve(self, request: Request, body: BinaryIO) -> None:

@@ -126,7 +126,8 @@ class ReserveTLSChannel(TLSChannel):
         if held is None:
             super().on_ready()
         else:
-            super()._serve(*held)
+            request, body = held
+            super()._serve(request, body)
             self.advance()
 
     def _serve(self, request: Request, body: BinaryIO) -> None:
