@@ -1,4 +1,4 @@
-"""Builds the five wheels, and the server's compiled one, and proves that each works when it is installed alone.
+"""Builds the five wheels, and the compiled ones, and proves that each works when it is installed alone.
 
 Every wheel goes into a fresh environment of its own with no package index in reach, so that it can pull in nothing but
 the distributions of ours that it pins. There its package's tests run. The server's environment must also serve, and
@@ -6,7 +6,7 @@ say what to install when it is asked for the dirty pool.
 
     python scripts/check_wheels.py [DISTRIBUTION ...]     all of them by default
 
-The compiled one needs a C compiler. Without, it is left out, and said so, but not in CI.
+The compiled ones need a C compiler. Without, they are left out, and said so, but not in CI.
 """
 
 from __future__ import annotations
@@ -34,9 +34,15 @@ PACKAGES = {
     "ctl-cli": ("gunicornc", "gunicornc"),
     "server": ("gunicorn_server", "gunicorn"),
 }
-COMPILED = "server-compiled"
-# What its tests need not repeat: they are about modules that are not compiled.
-COMPILED_TESTS = ("tests/http", "tests/wsgi", "tests/asgi", "tests/drivers", "tests/test_health.py")
+# What its tests need not repeat is left out: they are about modules that are not compiled.
+COMPILED = {
+    "server-compiled": ("server", "tests/http", "tests/wsgi", "tests/asgi", "tests/drivers", "tests/test_health.py"),
+    "dirty-compiled": (
+        "dirty",
+        *(f"tests/test_{name}.py" for name in ("caller", "calls", "client", "dispatch", "link", "loop", "outbox")),
+        *(f"tests/test_{name}.py" for name in ("scheduler", "slot", "statistics", "stash", "tasks", "wire")),
+    ),
+}
 
 
 def run(*command: str | Path, cwd: Path | None = None, **variables: str) -> None:
@@ -55,19 +61,22 @@ def build(target: Path, *folders: str, **variables: str) -> None:
         run(*command, ROOT / "packages" / folder, cwd=None, **variables)
 
 
-def check_compiled(place: Path) -> None:
-    """The server's wheel with extensions has them, and the tests of what runs for every request pass on it."""
+def check_compiled(name: str, place: Path) -> None:
+    """The wheel with extensions has them, and the tests of what runs for every request or call pass on it."""
     if shutil.which("cc") is None and shutil.which("gcc") is None:
         if os.environ.get("CI"):
-            sys.exit("no C compiler for the compiled wheel")
-        print("no C compiler: the compiled wheel is not checked", flush=True)
+            sys.exit("no C compiler for the compiled wheels")
+        print(f"no C compiler: {name} is not checked", flush=True)
         return
-    wheels = place / "compiled"
-    build(wheels, "server", HATCH_BUILD_HOOK_ENABLE_CUSTOM="1")
+    folder, *tests = COMPILED[name]
+    wheels = place / f"{name}-dist"
+    build(wheels, folder, HATCH_BUILD_HOOK_ENABLE_CUSTOM="1")
     (wheel,) = wheels.glob("*.whl")
     if wheel.name.endswith("-none-any.whl"):
         sys.exit(f"{wheel.name} is not compiled")
-    check("server", wheels, place / COMPILED, *COMPILED_TESTS)
+    if folder == "dirty":
+        build(wheels, "dirty-protocol")  # which it needs
+    check(folder, wheels, place / name, *tests)
 
 
 def check(folder: str, wheels: Path, place: Path, *selected: str) -> None:
@@ -132,7 +141,7 @@ def check_server(home: Path, place: Path) -> None:
 
 
 def main(folders: list[str]) -> None:
-    everything = (*PACKAGES, COMPILED)
+    everything = (*PACKAGES, *COMPILED)
     unknown = set(folders) - set(everything)
     if unknown:
         sys.exit(f"no such package: {', '.join(sorted(unknown))}; there are {', '.join(everything)}")
@@ -141,8 +150,8 @@ def main(folders: list[str]) -> None:
         wheels = place / "dist"
         build(wheels, *PACKAGES)
         for folder in folders or everything:
-            if folder == COMPILED:
-                check_compiled(place)
+            if folder in COMPILED:
+                check_compiled(folder, place)
             else:
                 check(folder, wheels, place)
     print("every wheel works alone")

@@ -28,6 +28,7 @@ QUICK = (2, 0.5, 0.0)
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under a minute: fewer and shorter rounds, no growth")
+    parser.add_argument("--compiled", action="store_true", help="ours with its hot modules compiled (docs/compiled.md)")
     parser.add_argument("--only", metavar="WORDS", help="with commas, parts of names: median, stash …; no growth")
     parser.add_argument("--rounds", type=int, help=f"of each server (default: {FULL[0]}, quick {QUICK[0]})")
     parser.add_argument("--peers", type=Path, metavar="DIR", help="environment of the peers (default: in the cache)")
@@ -44,6 +45,7 @@ def measured(options: argparse.Namespace) -> Results:
     wrk = load.need_wrk()
     peers = Peers(options.peers)
     peers.install()
+    python = harness.compiled(peers.folder.parent) if options.compiled else sys.executable
     rounds, seconds, growing = QUICK if options.quick else FULL
     rounds = options.rounds or rounds
     wanted = (options.only or "").split(",")
@@ -53,23 +55,24 @@ def measured(options: argparse.Namespace) -> Results:
     def is_wanted(*names: str) -> bool:
         return any(word in name for word in wanted for name in names)
 
-    ours, theirs = measures.both(peers, workers=2)
+    ours, theirs = measures.both(python, peers, workers=2)
     with harness.running(ours, theirs):
         for name, measure in measures.PAIR.items():
             if is_wanted(*name.split()):
                 with measures.timed(name):
                     measures.in_turn(ours, theirs, measure, rounds, seconds, found)
     if is_wanted("sleeps"):
-        ours, theirs = measures.both(peers, workers=2, threads=4)
+        ours, theirs = measures.both(python, peers, workers=2, threads=4)
         with measures.timed("sleeps"), harness.running(ours, theirs):
             measures.in_turn(ours, theirs, measures.sleeps, rounds, seconds, found)
     if growing and not options.only:
         for workers in measures.WORKERS:
-            pair = measures.both(peers, workers)
+            pair = measures.both(python, peers, workers)
             with measures.timed(f"growth, {workers} workers"), harness.running(*pair):
                 results.growth += measures.growth(pair, workers, growing)
     results.about = {
         **harness.about(peers, began),
+        "compiled": options.compiled,
         "quick": options.quick,
         "rounds": rounds,
         "seconds": seconds,
@@ -85,7 +88,7 @@ def main() -> int:
     except (NoGenerator, RuntimeError) as problem:
         sys.exit(f"{problem}")
     print(dirty_report.text(results))
-    restricted = options.quick or options.only or options.rounds
+    restricted = options.quick or options.only or options.rounds or options.compiled
     if output := options.output or (None if restricted else DOCS):
         dirty_report.write(results, output)
         harness.say(f"written to {output}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -72,9 +71,9 @@ def pool(name: str, python: str, workers: int, threads: int, *options: str) -> S
     return Server(name, words, os.sched_getaffinity(0))
 
 
-def both(peers: Peers, workers: int, threads: int = 1) -> tuple[Server, Server]:
-    """Ours and Gunicorn's."""
-    ours = pool("ours", sys.executable, workers, threads, "--no-control-socket")
+def both(python: str, peers: Peers, workers: int, threads: int = 1) -> tuple[Server, Server]:
+    """Ours, of the environment of that interpreter, and Gunicorn's."""
+    ours = pool("ours", python, workers, threads, "--no-control-socket")
     return ours, pool("gunicorn27", peers.python, workers, threads)
 
 

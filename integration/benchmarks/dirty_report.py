@@ -143,7 +143,8 @@ def circumstances(results: Results) -> str:
     return (
         f"{'A quick run, for orientation. ' if about['quick'] else ''}"
         f"Measured on {about['date']} in {about['minutes']} minutes on: {about['machine']}; Python {about['python']}; "
-        f"ours {about['gunicorn-server']}; gunicorn {about['peers']['gunicorn']}; {about['wrk']}. "
+        f"ours {about['gunicorn-server']}{', compiled' if about.get('compiled') else ''}; "
+        f"gunicorn {about['peers']['gunicorn']}; {about['wrk']}. "
         f"{about['rounds']} rounds of {about['seconds']:g} s each. The ratio is the median of the ratios of adjacent "
         "rounds, with their range.\n"
     )

@@ -71,18 +71,20 @@ class Peers:
 
 
 def compiled(cache: Path) -> str:
-    """The Python of an environment in `cache` where this checkout's server is compiled (docs/compiled.md).
+    """The Python of an environment in `cache` where this checkout's server and dirty pool are compiled
+    (docs/compiled.md).
 
     Raises subprocess.CalledProcessError where there is no C compiler.
     """
     folder = cache / f"compiled-{sys.version_info.major}.{sys.version_info.minor}"
     python = str(folder / "bin" / "python")
-    say(f"compiling the server into {folder}")
+    say(f"compiling our packages into {folder}")
     if not Path(python).exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "gevent", "uvloop"], check=True)
-    again = ["--force-reinstall", "--no-deps", "--no-cache-dir", str(ROOT / "packages" / "server")]
+    packages = [str(ROOT / "packages" / name) for name in ("server", "dirty-protocol", "dirty")]
+    again = ["--force-reinstall", "--no-deps", "--no-cache-dir", *packages]
     subprocess.run([*pip, *again], check=True, env={**os.environ, "HATCH_BUILD_HOOK_ENABLE_CUSTOM": "1"})
     return python
 

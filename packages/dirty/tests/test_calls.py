@@ -113,4 +113,4 @@ def test_timeouts_are_numbers_of_seconds_or_none() -> None:
     with pytest.raises(ValueError, match="timeout is NaN"):
         seconds_of(math.nan)
     with pytest.raises(TypeError, match="timeout is '5'; it must be a number of seconds"):
-        seconds_of("5")  # type: ignore[arg-type]
+        seconds_of("5")

@@ -82,7 +82,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.loop = Loop()
-        self.broken: list[str] = []
+        self.complaints: list[str] = []
         self.cancelled: list[tuple[int, int, bool]] = []
         config = PoolConfig(apps=(AppSpec("m:A"),), timeout=0, cancel_grace=0.05)
         arbiter: Any = SimpleNamespace(config=config, loop=self.loop, log=config.log)
@@ -112,6 +112,9 @@ class Worker:
     def hung(self, process: Any) -> None:
         self.replaced += 1
 
+    def broken(self, process: Any, reason: str) -> None:
+        self.complaints.append(reason)
+
     def turn(self, seconds: float = 0.01) -> None:
         self.loop.call_later(seconds, self.loop.stop)
         self.loop.run()
@@ -137,9 +140,8 @@ class Worker:
 
 
 @pytest.fixture
-def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+def worker() -> Iterator[Worker]:
     made = Worker()
-    monkeypatch.setattr(Dispatcher, "worker_broken", lambda self, process, reason: made.broken.append(reason))
     yield made
     made.close()
 
@@ -163,14 +165,14 @@ def test_answers_come_whole_in_any_pieces(worker: Worker, size: int) -> None:
         worker.turn(0.001)
     assert worker.client.recv(65536) == chunk_frame(5, "a") + chunk_frame(5, "b" * 50) + End(5).to_bytes()
     assert worker.link.call is None
-    assert not worker.broken
+    assert not worker.complaints
 
 
 def test_an_answer_to_another_call_breaks_the_worker_and_reaches_nobody(worker: Worker) -> None:
     call_id = worker.request()
     worker.sock.sendall(response_frame(call_id + 1, "stale"))
     worker.turn()
-    assert worker.broken == ["slot 0 broke the protocol"]
+    assert worker.complaints == ["slot 0 broke the protocol"]
     worker.client.setblocking(False)
     with pytest.raises(BlockingIOError):
         worker.client.recv(1)
@@ -180,13 +182,13 @@ def test_bytes_after_the_answer_break_the_worker(worker: Worker) -> None:
     call_id = worker.request()
     worker.sock.sendall(response_frame(call_id, 1) + b"more")
     worker.turn()
-    assert worker.broken
+    assert worker.complaints
 
 
 def test_bytes_without_a_call_break_the_worker(worker: Worker) -> None:
     worker.sock.sendall(b"unasked")
     worker.turn()
-    assert worker.broken == ["slot 0 sent bytes without having a call"]
+    assert worker.complaints == ["slot 0 sent bytes without having a call"]
 
 
 def test_a_cancelled_call_gives_its_client_the_rest_of_the_frame_and_the_error_and_no_more(worker: Worker) -> None:
@@ -204,7 +206,7 @@ def test_a_cancelled_call_gives_its_client_the_rest_of_the_frame_and_the_error_a
     worker.turn()
     assert worker.client.recv(65536) == chunk_frame(5, "x" * 1000) + error_frame(5, DirtyCancelledError())
     assert worker.link.call is None
-    assert not worker.broken
+    assert not worker.complaints
     assert worker.request(6) != call_id
 
 
@@ -287,4 +289,4 @@ def test_a_request_that_never_comes_whole_is_completed_once_the_worker_agrees_no
     worker.sock.sendall(Error(call_id, "DirtyCancelledError", "cancelled").to_bytes())
     worker.turn()
     assert worker.link.call is None
-    assert not worker.broken
+    assert not worker.complaints

@@ -67,8 +67,8 @@ def default_socket_path() -> str:
     return path
 
 
-def seconds_of(timeout: float | None) -> float | None:
-    """A timeout as people give it: 0, None and what is beyond all patience (30 years) are none.
+def seconds_of(timeout: Any) -> float | None:
+    """A timeout as people give it, a float or an int: 0, None and what is beyond all patience (30 years) are none.
 
     :raises TypeError, ValueError: it is no number
     """
@@ -78,7 +78,7 @@ def seconds_of(timeout: float | None) -> float | None:
         raise TypeError(f"timeout is {timeout!r}; it must be a number of seconds, or None")
     if timeout != timeout:
         raise ValueError("timeout is NaN; it must be a number of seconds, or None")
-    return timeout if timeout < _FOR_EVER else None
+    return float(timeout) if timeout < _FOR_EVER else None
 
 
 class Attempts:
