@@ -174,7 +174,7 @@ def test_graceful_timeout_ends_the_drain(serve_greenlets: Serve, eventually: Eve
     assert site.wait()[0] == 0
 
 
-@pytest.mark.parametrize("path", ["/wait?{}/x", "/block"])
+@pytest.mark.parametrize("path", ["/wait?{}/x", "/block", "/deaf"])
 @pytest.mark.parametrize("signum", [signal.SIGQUIT, signal.SIGINT])
 def test_quit_ends_at_once(signum: int, path: str, serve_greenlets: Serve, tmp_path: Path) -> None:
     site = serve_greenlets(graceful_timeout=600)

@@ -1,5 +1,6 @@
 """A WSGI application whose paths do what tests of workers need; loaded by name (``wsgi_apps:app``)."""
 
+import contextlib
 import json
 import os
 import sys
@@ -108,6 +109,13 @@ def do_block(environ: dict[str, Any], start_response: StartResponse) -> list[byt
     while time.monotonic() < deadline:
         pass
     return _answer(start_response, b"blocked")
+
+
+def do_deaf(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+    """The same, after an exception got lost, as it does in a callback that nobody called."""
+    with contextlib.suppress(SystemExit):
+        do_block(environ, start_response)
+    return do_block(environ, start_response)
 
 
 def do_modules(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:

@@ -68,6 +68,7 @@ class GreenletDriver:
             runner.collect_lines(self.hub.loop.run_callback)
         self.run_request = with_health_path(runner, HealthPath.of(worker))
         self.draining = False
+        self._quitting = False
         self.secure: bool = cfg.is_ssl
         self.sendfile = sendfile.AVAILABLE and cfg.sendfile is not False and not self.secure
         self._client = Client
@@ -109,10 +110,14 @@ class GreenletDriver:
                 self._begin_drain()
             self._check_time(now)
             self._show(now)
-            if self.draining and (now >= drain_until or self._only_overdue_left()):
+            if self._quitting or (self.draining and (now >= drain_until or self._only_overdue_left())):
                 return
             self._woken.wait(DRAIN_TICK if self.draining else TICK)
             self._woken.clear()
+
+    def quit(self) -> None:
+        """Make :meth:`run` return without waiting for anybody. For a signal handler: the signal itself wakes it."""
+        self._quitting = True
 
     def close(self) -> None:
         """Release everything at once. Called when the worker ends."""

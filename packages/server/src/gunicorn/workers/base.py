@@ -28,6 +28,8 @@ from gunicorn import util
 from gunicorn.supervision.scoreboard import HEARTBEAT, SLOT_SIZE, STATE, ScoreboardSlot, WorkerState
 
 HEADROOM = 20  # a worker asks for its replacement when a twentieth of its max_requests is left
+ANSWER = 0.5  # seconds for an event loop to end after INT or QUIT; the master waits for two
+AGAIN = 0.1  # seconds until SystemExit is raised again in a loop that goes on
 
 
 class Worker:
@@ -233,6 +235,22 @@ class Worker:
         self.alive = False
         self.cfg.worker_int(self)
         sys.exit(0)
+
+    def quit_through(self, stop: Callable[[], Any]) -> None:
+        """INT or QUIT where a loop runs: *stop* asks it to end, since an exception could get lost in a callback of it.
+
+        When the loop does not answer, as the application blocks it, SystemExit ends that, as often as it takes until
+        :meth:`quit_heard` is called.
+        """
+        self.alive = False
+        self.cfg.worker_int(self)
+        stop()
+        signal.signal(signal.SIGALRM, lambda sig, frame: sys.exit(0))
+        signal.setitimer(signal.ITIMER_REAL, ANSWER, AGAIN)
+
+    def quit_heard(self) -> None:
+        """The loop has ended: nothing interrupts what follows."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
         """ABRT: the master misses the heartbeat; say where this worker hangs, and end now, with status 1."""

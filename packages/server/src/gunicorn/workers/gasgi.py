@@ -7,7 +7,6 @@ the master replaces the worker. ``drivers.asyncio_watch`` finds requests over ``
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -27,7 +26,6 @@ from gunicorn.workers.base import Worker
 
 WORKER_BOOT_ERROR = 3  # gunicorn.arbiter.Arbiter.WORKER_BOOT_ERROR: the master gives up when workers end with it
 FAREWELL = 0.5  # seconds for tasks that are left at the end, and are cancelled
-ANSWER = 1.0  # seconds for the loop to end after INT or QUIT; the master waits for two
 
 
 class ASGIWorker(Worker):
@@ -65,6 +63,7 @@ class ASGIWorker(Worker):
         except asyncio.CancelledError:  # INT, QUIT
             status = 0
         finally:
+            self.quit_heard()
             cancel_all(loop, timeout=FAREWELL)
         loop.run_until_complete(loop.shutdown_asyncgens())
         return status
@@ -75,18 +74,11 @@ class ASGIWorker(Worker):
             self._wake()
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """INT or QUIT: end now, through the loop, since an exception could get lost in a callback of it.
-
-        When the loop does not answer, as the application blocks it, SystemExit ends that.
-        """
+        """INT or QUIT: end now, through the loop if one runs."""
         if self._quit is None:
             super().handle_quit(sig, frame)
         else:
-            self.alive = False
-            self.cfg.worker_int(self)
-            self._quit()
-            signal.signal(signal.SIGALRM, lambda sig, frame: sys.exit(0))
-            signal.setitimer(signal.ITIMER_REAL, ANSWER)
+            self.quit_through(self._quit)
 
     # ---------------------------------------------------------------- on the loop
 

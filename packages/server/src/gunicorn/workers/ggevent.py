@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
+from types import FrameType
 from typing import Any, Final
 
 try:
@@ -60,6 +62,8 @@ def unpatched_names() -> list[str]:
 class GeventWorker(Worker):
     """Serves WSGI on greenlets."""
 
+    _quit: Callable[[], Any] | None = None  # makes the driver end at once, while it runs; for a signal handler
+
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Called by the master at its start: say what will not work as meant."""
@@ -95,7 +99,17 @@ class GeventWorker(Worker):
 
     def run(self) -> None:
         driver = GreenletDriver(self, GreenletRunner(self))
+        self._quit = driver.quit
         try:
             driver.run()
         finally:
+            self._quit = None
+            self.quit_heard()
             driver.close()
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """INT or QUIT: end now, through the hub if the driver runs."""
+        if self._quit is None:
+            super().handle_quit(sig, frame)
+        else:
+            self.quit_through(self._quit)
