@@ -27,17 +27,37 @@ ID = struct.Struct(">Q")
 ID_OFFSET = 8
 
 READ_SIZE = 262144
+_KEPT_VIEWS = 1024
+
+
+class _Views(dict[int, memoryview]):
+    """Its first bytes by their number. Messages are alike, and making a view costs more than finding it."""
+
+    def __init__(self, whole: memoryview) -> None:
+        super().__init__()
+        self._whole = whole
+
+    def __missing__(self, size: int) -> memoryview:
+        view = self._whole[:size]
+        if len(self) < _KEPT_VIEWS:
+            self[size] = view
+        return view
 
 
 class ReceiveBuffer:
-    """One buffer for all reads of the arbiter, which handles what it has read before it reads again."""
+    """One buffer for all reads of the arbiter, which handles what it has read before it reads again.
 
-    __slots__ = ("data", "view")
+    :ivar view: all of it
+    :ivar first: its first bytes, by their number
+    """
+
+    __slots__ = ("data", "first", "view")
 
     def __init__(self) -> None:
         # What was left of the last read (at most a request's front, 64 KiB and a header) goes before the new bytes.
         self.data = bytearray(2 * READ_SIZE + HEADER_SIZE)
         self.view = memoryview(self.data)
+        self.first = _Views(self.view)
 
     def fill(self, sock: socket.socket, rest: bytes) -> int:
         """Put `rest` first and read after it. Returns how many bytes there are in all; `len(rest)` at the end of the

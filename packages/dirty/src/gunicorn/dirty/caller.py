@@ -14,7 +14,21 @@ from .errors import DirtyError, DirtyProtocolError
 from .link import SlotLink
 from .loop import HANGUP, READ, WRITE
 from .outbox import Outbox
-from .wire import CANCEL, HEADER, HEADER_SIZE, MAGIC, NO_FRONT, REQUEST, STASH, VERSION, error_frame, read_deadline
+from .wire import (
+    CANCEL,
+    HEAD,
+    HEADER,
+    HEADER_SIZE,
+    MAGIC,
+    NO_FRONT,
+    REQUEST,
+    REQUEST_HEAD,
+    STASH,
+    STASH_HEAD,
+    VERSION,
+    error_frame,
+    read_deadline,
+)
 
 if TYPE_CHECKING:
     from .dispatch import Dispatcher
@@ -79,13 +93,13 @@ class Caller:
             self.close()
             return
         if end >= HEADER_SIZE and not rest and not self._body_left:
-            magic, version, kind, length, request_id = HEADER.unpack_from(buffer.data)
-            if length == end - HEADER_SIZE and magic == MAGIC and version == VERSION:
+            head, length, request_id = HEAD.unpack_from(buffer.data)
+            if length == end - HEADER_SIZE:
                 # One whole message: what nearly always comes.
-                if kind == REQUEST:
+                if head == REQUEST_HEAD:
                     self._request(buffer, 0, end, request_id, length)
                     return
-                if kind == STASH:
+                if head == STASH_HEAD:
                     self.pool.stash.handle(self, request_id, bytes(buffer.view[HEADER_SIZE:end]))
                     return
         self._rest = b""
@@ -176,7 +190,7 @@ class Caller:
             if link is None:
                 call.held = [bytearray(buffer.view[pos:stop])]
             else:
-                link.outbox.send(buffer.view[pos:stop])
+                link.outbox.send(buffer.view[pos:stop] if pos else buffer.first[stop])
             if left:
                 call.body_left = self._body_left = left
                 self._body_of = call

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from .bulk import MIN_SHARED, give_back, room_for, widen
 from .calls import read_header
 from .errors import DirtyConnectionError, DirtyTimeoutError
-from .wire import HEADER, HEADER_SIZE, MAGIC, RESPONSE, VERSION, Frame
+from .wire import HEAD, HEADER_SIZE, RESPONSE, RESPONSE_HEAD, Frame
 
 if TYPE_CHECKING:
     from .sharing import SharingConnection
@@ -91,15 +91,9 @@ class Connection:
         self._reads = 1
         end = self.sock.recv_into(self._buffer)
         if end >= HEADER_SIZE:
-            magic, version, kind, length, number = HEADER.unpack_from(self._buffer)
-            if (
-                number == request_id
-                and length == end - HEADER_SIZE
-                and kind == RESPONSE
-                and magic == MAGIC
-                and version == VERSION
-            ):
-                return kind, bytes(self._view[HEADER_SIZE:end])
+            head, length, number = HEAD.unpack_from(self._buffer)
+            if number == request_id and length == end - HEADER_SIZE and head == RESPONSE_HEAD:
+                return RESPONSE, bytes(self._view[HEADER_SIZE:end])
         elif not end:
             raise ConnectionResetError(errno.ECONNRESET, _CLOSED)
         self._end = end

@@ -13,7 +13,20 @@ from .call import ID, ID_OFFSET, READ_SIZE, PoolCall
 from .loop import HANGUP, READ, WRITE, Timer
 from .outbox import Outbox
 from .scheduler import Member, Slot
-from .wire import CHUNK, END, ERROR, HEADER, HEADER_SIZE, MAGIC, RESPONSE, VERSION, write_deadline
+from .wire import (
+    CHUNK,
+    END,
+    ERROR,
+    ERROR_HEAD,
+    HEAD,
+    HEADER,
+    HEADER_SIZE,
+    MAGIC,
+    RESPONSE,
+    RESPONSE_HEAD,
+    VERSION,
+    write_deadline,
+)
 
 if TYPE_CHECKING:
     from .dispatch import Dispatcher
@@ -174,19 +187,14 @@ class SlotLink(Slot):
             self.pool.worker_broken(self.process, f"slot {self.index} sent bytes without having a call")
             return False
         if end >= HEADER_SIZE and not rest and not self._answer_left and not self._cut:
-            magic, version, kind, length, number = HEADER.unpack_from(buffer.data)
-            if (
-                length == end - HEADER_SIZE
-                and RESPONSE <= kind <= ERROR
-                and number == call.id
-                and magic == MAGIC
-                and version == VERSION
-            ):  # one whole frame, and the only one: what nearly always comes
-                self.failed = kind == ERROR
+            head, length, number = HEAD.unpack_from(buffer.data)
+            if length == end - HEADER_SIZE and number == call.id and RESPONSE_HEAD <= head <= ERROR_HEAD:
+                # One whole frame, and the only one: what nearly always comes.
+                self.failed = head == ERROR_HEAD
                 caller = call.caller
                 if caller is not None:
                     ID.pack_into(buffer.data, ID_OFFSET, call.caller_id)
-                    caller.deliver(self, buffer.view[:end], False)
+                    caller.deliver(self, buffer.first[end], False)
                 self.pool.finished(self)
                 return True
         before = self._answer_left

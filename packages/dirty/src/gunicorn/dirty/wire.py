@@ -34,14 +34,19 @@ __all__ = [
     "CHUNK",
     "END",
     "ERROR",
+    "ERROR_HEAD",
+    "HEAD",
     "HEADER",
     "LIMITS",
     "MAGIC",
     "NO_FRONT",
     "NO_OPTIONS",
     "REQUEST",
+    "REQUEST_HEAD",
     "RESPONSE",
+    "RESPONSE_HEAD",
     "STASH",
+    "STASH_HEAD",
     "VERSION",
     "Frame",
     "Front",
@@ -71,6 +76,7 @@ __all__ = [
 
 HEADER = struct.Struct(">HBBIQ")  # magic, version, type, payload length, request id
 HEADER_SIZE = HEADER.size
+HEAD = struct.Struct(">IIQ")  # the same with the first three as one number, which is less to make and to compare
 MAGIC = 0x4744
 VERSION = 1
 # As plain ints, which compare faster than members of an enum.
@@ -81,6 +87,9 @@ CHUNK = int(MessageType.CHUNK)
 END = int(MessageType.END)
 CANCEL = int(MessageType.CANCEL)
 STASH = int(MessageType.STASH)
+REQUEST_HEAD, RESPONSE_HEAD, ERROR_HEAD, STASH_HEAD = (
+    MAGIC << 16 | VERSION << 8 | kind for kind in (REQUEST, RESPONSE, ERROR, STASH)
+)
 
 #: What a message of the pool may be: as large as its header can say. Peers of one pool trust each other, and room is
 #: made for what has come, not for what is announced.
