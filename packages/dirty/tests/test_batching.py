@@ -29,6 +29,10 @@ class App:
     def short(self, values: list[int]) -> list[int]:
         return values[1:]
 
+    @batched(max_size=1, max_wait=0.01)
+    def forgetful(self, values: list[int]) -> Any:
+        return None
+
     @batched(max_size=2, max_wait=0.01)
     async def ashort(self, values: list[int]) -> list[int]:
         return values[1:]
@@ -63,6 +67,11 @@ def test_threads_share_a_batch_and_each_gets_its_own_result() -> None:
 
 def test_a_batch_does_not_wait_for_ever() -> None:
     assert isinstance(together(App().short, [(1,)])[0], DirtyAppError)  # it ran alone, and gave no result
+
+
+def test_a_result_that_is_no_list_is_named() -> None:
+    with pytest.raises(DirtyAppError, match="forgetful gave NoneType, not a list of results for its 1 calls"):
+        App().forgetful(1)
 
 
 def test_asyncio() -> None:

@@ -87,7 +87,11 @@ class _Batches:
         return [list(values) for values in zip(*calls, strict=True)]
 
     def results(self, values: Any, number: int) -> list[Any]:
-        results = list(values)
+        try:
+            results = list(values)
+        except TypeError:
+            kind = type(values).__name__
+            raise DirtyAppError(f"{self.name} gave {kind}, not a list of results for its {number} calls") from None
         if len(results) != number:
             raise DirtyAppError(f"{self.name} gave {len(results)} results for a batch of {number} calls")
         return results
