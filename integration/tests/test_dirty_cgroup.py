@@ -49,7 +49,7 @@ def web(environ, start_response):
 """
 
 
-@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"])
+@pytest.mark.parametrize("worker", ["sync", "gthread"])
 def test_term_to_every_process_at_once(
     serve: Callable[..., Server], eventually: Callable[..., Any], directory: Path, worker: str
 ) -> None:
