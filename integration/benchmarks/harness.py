@@ -83,7 +83,7 @@ def compiled(cache: Path) -> str:
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "gevent", "uvloop"], check=True)
-    packages = [str(ROOT / "packages" / name) for name in ("server", "dirty-protocol", "dirty")]
+    packages = [str(ROOT / "packages" / name) for name in ("server", "dirty-protocol", "dirty", "control")]
     again = ["--force-reinstall", "--no-deps", "--no-cache-dir", *packages]
     subprocess.run([*pip, *again], check=True, env={**os.environ, "HATCH_BUILD_HOOK_ENABLE_CUSTOM": "1"})
     return python
