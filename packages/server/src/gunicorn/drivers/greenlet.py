@@ -34,23 +34,11 @@ from gunicorn.http.events import Request
 from gunicorn.http.h1.head import HeadReader
 from gunicorn.http.h1.response import Preamble
 from gunicorn.http.policy import Policy
-from gunicorn.supervision.scoreboard import BUSY_SINCE, CONNECTIONS, SLOT_SIZE, STATE, ScoreboardSlot, WorkerState
+from gunicorn.supervision.scoreboard import BUSY_SINCE, CONNECTIONS, STATE, WorkerState
 from gunicorn.wsgi.response import Transmit
 
 NO_LIMIT: Final = 1 << 30
 CLOSE_TIMEOUT: Final = 1.0  # seconds that applications have to let go when the worker ends
-
-
-class GreenletRunner(Runner):
-    """A Runner of which many requests run at once, on one thread: so it counts without a lock, and leaves it to the
-    driver to show in the scoreboard what runs.
-    """
-
-    def __init__(self, worker: Any) -> None:
-        super().__init__(worker, multithread=True)
-        unseen = ScoreboardSlot(-1, memoryview(bytearray(SLOT_SIZE)))
-        self._times, self._label = unseen.d, unseen.text
-        self._counting = None
 
 
 class GreenletDriver:

@@ -27,7 +27,8 @@ except ImportError as error:
         'pip install "gunicorn-server[gevent]", or use the worker gthread'
     ) from error
 
-from gunicorn.drivers.greenlet import GreenletDriver, GreenletRunner
+from gunicorn.drivers.greenlet import GreenletDriver
+from gunicorn.drivers.runner import GreenletRunner
 from gunicorn.workers.base import Worker
 
 REMEDY: Final = "begin gunicorn.conf.py with 'from gevent import monkey; monkey.patch_all()'"
