@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from integration.conftest import Server
 
 CONNECTIONS = 1000
+MADE = 900  # of them at least; the attacker too is slow where much else runs
 SECONDS = int(os.environ.get("SLOW_SECONDS", "10"))  # of each attack
 PROMPTLY = 6.0  # seconds for each answer to the other client; a lot, but shorter than an attack
 DESCRIPTORS = CONNECTIONS + 200
@@ -198,5 +199,5 @@ def test_other_clients_are_served(kind: str, serve: Callable[..., Server], direc
         print(f"after {other.slowest:.2f} s; failures: {other.failures}")
         if other.failures or other.slowest > PROMPTLY or not other.served:
             report[name] = (other.served, other.slowest, other.failures)
-        assert made >= CONNECTIONS, attacks[name].output
+        assert made >= MADE, attacks[name].output
     assert report == {}, "answers, the slowest, and failures of the workers that did not serve the other client"

@@ -93,7 +93,7 @@ def test_the_scoreboard_shows_the_drain(
     how: str, serve_greenlets: Serve, eventually: Eventually, tmp_path: Path
 ) -> None:
     site = serve_greenlets(max_requests=1 if how == "max_requests" else 0)
-    busy, half = site.connect(), site.connect()
+    half, busy = site.connect(), site.connect()  # accepted in this order
     half.send(b"GET /slot HTTP/1.1\r\nHost: h\r\n")
     busy.send(f"GET /wait?{tmp_path}/x HTTP/1.1\r\nHost: h\r\n\r\n".encode())
     eventually((tmp_path / "x").exists, "the request")
@@ -147,7 +147,7 @@ def test_max_requests(serve_greenlets: Serve) -> None:
 
 def test_term_drains(serve_greenlets: Serve, eventually: Eventually, tmp_path: Path) -> None:
     site = serve_greenlets(policy={"keepalive": 600.0})
-    idle, busy, half = site.connect(), site.connect(), site.connect()
+    idle, half, busy = site.connect(), site.connect(), site.connect()  # accepted in this order
     idle.get()
     half.send(GET[:10])
     busy.send(f"GET /wait?{tmp_path}/x HTTP/1.1\r\nHost: h\r\n\r\n".encode())
@@ -268,7 +268,7 @@ def test_who_is_at_work_is_not_given_up(serve_greenlets: Serve, eventually: Even
 
 def test_the_health_path(serve_greenlets: Serve, eventually: Eventually, tmp_path: Path) -> None:
     site = serve_greenlets(health_path="/healthz")
-    peer, busy, half = site.connect(), site.connect(), site.connect()
+    peer, half, busy = site.connect(), site.connect(), site.connect()  # accepted in this order
     assert peer.get("/healthz")[::2] == (200, b"ok")
     assert peer.get("/")[2] == b"hello"
     busy.send(f"GET /wait?{tmp_path}/x HTTP/1.1\r\nHost: h\r\n\r\n".encode())

@@ -39,6 +39,29 @@ def test_connections_are_counted(serve: Serve, eventually: Eventually) -> None:
     assert peers[2].get()[2] == b"hello"
 
 
+@pytest.mark.skipif(not hasattr(select, "EPOLLEXCLUSIVE"), reason="one of several processes is woken on Linux only")
+def test_a_connection_for_which_another_process_was_woken_in_vain_is_accepted(serve_wsgi: Serve) -> None:
+    """The kernel wakes whoever waits first; when that one never accepts, as it was killed, the others hear nothing."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+    with select.epoll() as first:
+        first.register(listener.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)
+
+        def wait_in_vain() -> None:
+            while not ended.is_set():
+                first.poll(0.05)
+
+        waiter = threading.Thread(target=wait_in_vain)
+        waiter.start()
+        try:
+            site = serve_wsgi(hello, listener=listener)
+            for _ in range(5):
+                assert site.connect().get()[2] == b"hello"
+        finally:
+            ended.set()
+            waiter.join()
+
+
 def test_a_channel_that_is_released_while_it_is_disarmed_is_heard_of_again(
     serve_wsgi: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

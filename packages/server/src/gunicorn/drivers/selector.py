@@ -100,12 +100,12 @@ class SelectorDriver:
         """
         ready = self.ready
         while not ready:
-            if self._knocking and self.worker.alive and not self.stopped:
-                self._accept(self._knocking.pop())
-                continue
             self._housekeep()
             if self.stopped:
                 return None
+            if self._knocking and self.worker.alive:
+                self._accept(self._knocking.pop())
+                continue
             if self.interrupted:
                 self.interrupted = False
                 return None
@@ -304,6 +304,9 @@ class SelectorDriver:
                 check_deadline(channel, now, self.draining)
         if self._paused.is_set() and len(self.channels) < self._most_channels:
             self._resume()
+        if not self._paused.is_set():
+            # Nobody else was woken for a connection that woke a worker which then ended (EPOLLEXCLUSIVE).
+            self._knocking[:] = self._listeners.values()
         if self.draining and (not self.channels or now >= self._drain_until):
             self.stopped = True
 
