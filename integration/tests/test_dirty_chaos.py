@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SECONDS = 6.0
 CLIENTS = 3
 TASKS = 6  # of the asyncio client, over one connection
+SIZES = (0, 10, 100_000, 700_000, 1_500_000)  # bytes of an argument; the last is laid into shared memory
 TYPED = {DirtyConnectionError, DirtyNoWorkersAvailableError, DirtyTimeoutError, DirtyWorkerError}
 MEMORY = 48 * 1024 * 1024  # bytes that a process may have more in the end: buffers that it keeps, and the allocator's
 APP = "chaos_app:Chaos"
@@ -102,7 +103,7 @@ class Caller:
         return [self.seed, self.number]
 
     def value(self, mark: list[int]) -> list[Any]:
-        return [mark, b"x" * self.random.choice((0, 10, 100_000, 700_000))]
+        return [mark, bytes((self.seed, mark[1] % 256)) * (self.random.choice(SIZES) // 2)]
 
     def check(self, asked: Any, answer: Any) -> None:
         if answer != asked:
