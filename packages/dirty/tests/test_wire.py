@@ -57,7 +57,8 @@ def test_requests(app: str, action: str, args: list[Any], kwargs: dict[str, Any]
 
 options = st.builds(
     wire.Options,
-    st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    # No -0.0: the front of a request with 0.0 is known by then, and serves.
+    st.none() | st.floats(allow_nan=False, allow_infinity=False).map(lambda seconds: seconds + 0.0),
     st.none() | st.integers(-5, 5),
     st.none() | st.text(),
     st.none() | st.text(),
