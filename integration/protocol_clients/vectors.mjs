@@ -74,6 +74,7 @@ function checkMessage(vector, data) {
     if (!vector.decode_only) check(vector, "encodes to", frame(f.type, f.id, payload && value(note(payload))).toString("hex"), vector.hex);
     const fields = vector.type === "ERROR" ? payload.get("error") : payload;
     for (const [name, noted] of Object.entries(vector.fields)) {
+      if (fields.has("shared") && !fields.has(name)) continue; // it lies in shared memory, and is empty here
       if (!vector.decode_only) check(vector, name, note(fields.get(name)), noted);
     }
   }

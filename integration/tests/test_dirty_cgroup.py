@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -49,7 +50,7 @@ def web(environ, start_response):
 """
 
 
-@pytest.mark.parametrize("worker", ["sync", "gthread"])
+@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"])
 def test_term_to_every_process_at_once(
     serve: Callable[..., Server], eventually: Callable[..., Any], directory: Path, worker: str
 ) -> None:
@@ -71,7 +72,8 @@ def test_term_to_every_process_at_once(
         eventually((directory / name).exists, "both calls run")
 
     for pid in server.tree():
-        os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
     server.wait_for("Handling signal: term")
     for name in ("go-call", "go-stream"):
         (directory / name).touch()
