@@ -183,6 +183,7 @@ def test_a_worker_that_ignores_abort_is_reported_once_and_killed_once(
     pid = keeper.spawn_worker()
     booted(keeper, eventually)
     os.kill(pid, signal.SIGSTOP)
+    os.waitpid(pid, os.WUNTRACED)  # until it has stopped: it would take the next signal first
     keeper.WORKERS[pid].scoreboard.heartbeat = time.monotonic() - 31
     keeper.murder_workers()
     keeper.table[pid].aborted_at = time.monotonic() - ABORT_GRACE
