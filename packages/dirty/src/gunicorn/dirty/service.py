@@ -100,7 +100,9 @@ class DirtyService:
         self.state = "down"
         code = os.waitstatus_to_exitcode(status)
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        self._host.log.error("Dirty arbiter (pid %d) ended with %s; it is started again", pid, how)
+        # With 0 it was asked to end, by a signal to all of us perhaps, of which the master has not taken notice yet.
+        say = self._host.log.error if code else self._host.log.info
+        say("Dirty arbiter (pid %d) ended with %s; it is started again", pid, how)
         return True
 
     def tick(self, now: float) -> float | None:
