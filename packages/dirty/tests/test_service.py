@@ -79,7 +79,7 @@ class Host:
                 assert self.service.child_exited(pid, status)
         self.service.tick(time.monotonic())
 
-    def until(self, condition: Callable[[], Any], what: str, deadline: float = 20) -> Any:
+    def until(self, condition: Callable[[], Any], what: str, deadline: float = 60) -> Any:
         end = time.monotonic() + deadline
         while True:
             self.turn()
@@ -147,7 +147,7 @@ def test_it_starts_a_pool_in_a_private_directory_and_leaves_nothing(host: Callab
 
 def test_a_graceful_stop_may_take_as_long_as_the_setting_says(host: Callable[..., Host]) -> None:
     assert host().service.patience == 0
-    assert host(dirty_apps=[APP], dirty_workers=1, dirty_graceful_timeout=100).service.patience > 100
+    assert started(host, dirty_graceful_timeout=100).service.patience > 100
 
 
 def test_without_apps_or_workers_it_does_nothing(host: Callable[..., Host], caplog: pytest.LogCaptureFixture) -> None:
